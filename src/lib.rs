@@ -1,0 +1,19 @@
+//! `provision` turns a described datacenter into a configured one, over SSH, with nothing installed on the hosts.
+//!
+//! A floor imports only lower floors, and modules of one floor do not import each other:
+//!
+//! | floor | modules | what they are |
+//! |---|---|---|
+//! | 0 | `addr` `diag` `secret` `fs` | names; diagnostics with spans; redacting secrets; the only user of `std::fs` |
+//! | 1 | `graph` `shell` `template` `model` | the DAG; quoted shell text; strict rendering; validated inventory and plays |
+//! | 2 | `change` `load` `policy` `connection` | what would happen; YAML to model; rules on the model; the way to a host |
+//! | 3 | `event` `resource` | what did happen; the knowledge of each kind, pure |
+//! | 4 | `plan` `journal` | the decision; the memory |
+//! | 5 | `engine` `report` | the hands; the voice |
+//! | 6 | `cli` | arguments, one file per command, exit codes |
+
+pub mod addr;
+pub mod diag;
+pub mod fs;
+pub mod secret;
+pub mod shell;
