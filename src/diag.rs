@@ -23,6 +23,18 @@ pub struct Span {
     pub end: u32,
 }
 
+impl Span {
+    /// Returns the number of the file, the first byte and the byte after the last, so that a span can pass through serde.
+    pub fn to_parts(self) -> [u32; 3] {
+        [self.file.0, self.start, self.end]
+    }
+
+    /// Returns the span that [`to_parts`](Self::to_parts) took apart.
+    pub fn from_parts([file, start, end]: [u32; 3]) -> Self {
+        Self { file: FileId(file), start, end }
+    }
+}
+
 /// A place in a source file as people count: lines and columns from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Location {

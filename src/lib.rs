@@ -15,5 +15,7 @@
 pub mod addr;
 pub mod diag;
 pub mod fs;
+pub mod load;
+pub mod model;
 pub mod secret;
 pub mod shell;
