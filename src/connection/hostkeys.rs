@@ -93,7 +93,7 @@ impl KnownHosts {
         let is_pinned = !endpoint.host_keys.is_empty();
         let names = [name_at(&endpoint.address, endpoint.port), name_at(endpoint.host.as_str(), endpoint.port)];
         for entry in self.0.iter().filter(|entry| !is_pinned || entry.marker == Marker::Revoked) {
-            if names.iter().any(|name| entry.names.matches(name)) {
+            if entry.names.match_any(&names) {
                 trust.add(entry.marker, &entry.key);
             }
         }
@@ -135,22 +135,18 @@ fn parse_line(line: &str) -> Option<Entry> {
 }
 
 impl Names {
-    fn matches(&self, name: &str) -> bool {
+    /// Returns whether the line is about a host with these names. One negated pattern that fits any takes it away.
+    fn match_any(&self, names: &[String]) -> bool {
         match self {
             Self::Patterns(patterns) => {
-                let mut is_named = false;
-                for pattern in patterns {
-                    match pattern.strip_prefix('!') {
-                        // One negated pattern that fits takes the whole line away.
-                        Some(negated) if is_like(name, negated) => return false,
-                        Some(_) => {}
-                        None => is_named |= is_like(name, pattern),
-                    }
-                }
-                is_named
+                let fits = |pattern: &str| names.iter().any(|name| is_like(name, pattern));
+                let is_excluded = patterns.iter().filter_map(|pattern| pattern.strip_prefix('!')).any(fits);
+                !is_excluded && patterns.iter().any(|pattern| fits(pattern))
             }
-            Self::Hashed { salt, hash } => Hmac::<Sha1>::new_from_slice(salt)
-                .is_ok_and(|mac| mac.chain_update(name.as_bytes()).verify_slice(hash).is_ok()),
+            Self::Hashed { salt, hash } => names.iter().any(|name| {
+                Hmac::<Sha1>::new_from_slice(salt)
+                    .is_ok_and(|mac| mac.chain_update(name.as_bytes()).verify_slice(hash).is_ok())
+            }),
         }
     }
 }
@@ -317,5 +313,182 @@ pub(super) fn address_of(endpoint: &Endpoint) -> String {
         format!("[{}]:{}", endpoint.address, endpoint.port)
     } else {
         format!("{}:{}", endpoint.address, endpoint.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use russh::keys::PrivateKey;
+    use russh::keys::key::safe_rng;
+    use russh::keys::ssh_key::certificate::Builder;
+
+    use super::*;
+
+    const A: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICRibqrfIakubj1HjhGu77Cf7H8nRyLvvemVc5ekkkTW";
+    const B: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAtL7gGVloGrCLe0OlL23dTj9h+QXuG5rSjv1tMx2/dM";
+    const ECDSA: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBIGgCvClCyXbq0jh94vXZ9riJ7/KaZwAGXnw+3RsEqeyECJsj8CtdCSCcfrZm+qzqsbRPQR0ZIjawOqCpIOa84U=";
+    const HASHED: &str = "|1|mVBCPxGoK87FkjkbmNg1ZGJzbmE=|MJIMGqgwGhZIbMWX9kWcPEvs79s=";
+    const HASHED_PORT: &str = "|1|UlZWuBCho0yPIQ+R8HeaHqDRDoc=|DVQk+5fQ6gpDa6WMOEMfhIEvQLA=";
+
+    fn endpoint(address: &str, port: u16, pins: &[&str]) -> Endpoint {
+        Endpoint {
+            host: "web1".into(),
+            address: address.into(),
+            port,
+            user: "root".into(),
+            host_keys: pins.iter().map(|pin| (*pin).to_owned()).collect(),
+        }
+    }
+
+    fn check(known: &str, endpoint: &Endpoint, key: &str) -> &'static str {
+        let mut all = KnownHosts::default();
+        all.add(known);
+        let shown = PublicKeyOrCertificate::from(PublicKey::from_openssh(key).unwrap());
+        match all.trust(endpoint).and_then(|trust| trust.check(endpoint, &shown)) {
+            Ok(()) => "trusted",
+            Err(ConnectError::HostKeyUnknown { .. }) => "unknown",
+            Err(ConnectError::HostKeyMismatch { .. }) => "other",
+            Err(ConnectError::HostKeyRevoked { .. }) => "revoked",
+            Err(_) => "failed",
+        }
+    }
+
+    #[test]
+    fn known_hosts_lines_mean_what_they_mean_to_openssh() {
+        let at = |address: &str, port| endpoint(address, port, &[]);
+        for (lines, endpoint, key, verdict) in [
+            ("", at("10.0.0.1", 22), A, "unknown"),
+            ("10.0.0.1 {A}", at("10.0.0.1", 22), A, "trusted"),
+            ("10.0.0.1 {A} a comment with spaces", at("10.0.0.1", 22), A, "trusted"),
+            ("10.0.0.1\t {A}\t", at("10.0.0.1", 22), A, "trusted"),
+            ("10.0.0.1 {A}", at("10.0.0.1", 22), B, "other"),
+            ("10.0.0.1 {A}", at("10.0.0.1", 22), ECDSA, "other"),
+            ("10.0.0.1 {A}\n10.0.0.1 {B}", at("10.0.0.1", 22), B, "trusted"),
+            ("10.0.0.1 {A}", at("10.0.0.11", 22), A, "unknown"),
+            ("web1 {A}", at("10.0.0.1", 22), A, "trusted"),
+            ("db1,WEB1.Example {A}", at("web1.example", 22), A, "trusted"),
+            ("10.0.0.1 {A}", at("10.0.0.1", 2222), A, "unknown"),
+            ("[10.0.0.1]:2222 {A}", at("10.0.0.1", 2222), A, "trusted"),
+            ("[10.0.0.1]:2222 {A}", at("10.0.0.1", 22), A, "unknown"),
+            ("2001:db8::1 {A}", at("2001:db8::1", 22), A, "trusted"),
+            ("[2001:db8::1]:2222 {A}", at("2001:db8::1", 2222), A, "trusted"),
+            ("10.0.?.* {A}", at("10.0.0.1", 22), A, "trusted"),
+            ("*,!10.0.0.1,!web1 {A}", at("10.0.0.1", 22), A, "unknown"),
+            ("*,!10.0.0.1,!web1 {A}", at("10.0.0.2", 22), A, "unknown"),
+            ("*,!10.0.0.1 {A}", at("10.0.0.1", 22), A, "unknown"),
+            ("*,!10.0.0.1 {A}", at("10.0.0.2", 22), A, "trusted"),
+            ("{HASHED} {A}", at("web1.example", 22), A, "trusted"),
+            ("{HASHED} {A}", at("web2.example", 22), A, "unknown"),
+            ("{HASHED_PORT} {A}", at("web1.example", 2222), A, "trusted"),
+            ("{HASHED_PORT} {A}", at("web1.example", 22), A, "unknown"),
+            ("10.0.0.1 {A}\n@revoked * {A}", at("10.0.0.1", 22), A, "revoked"),
+            ("10.0.0.1 {A}\n@revoked 10.0.0.2 {A}", at("10.0.0.1", 22), A, "trusted"),
+            ("10.0.0.1 {A}\n@revoked\t* {B}", at("10.0.0.1", 22), A, "trusted"),
+            ("# 10.0.0.1 {A}", at("10.0.0.1", 22), A, "unknown"),
+            ("@weird 10.0.0.1 {A}", at("10.0.0.1", 22), A, "unknown"),
+            ("10.0.0.1 ssh-dss AAAA\n10.0.0.1\nx\n10.0.0.1 {A}", at("10.0.0.1", 22), A, "trusted"),
+            ("@cert-authority * {A}", at("10.0.0.1", 22), A, "other"),
+        ] {
+            let lines = lines.replace("{A}", A).replace("{B}", B);
+            let lines = lines.replace("{HASHED}", HASHED).replace("{HASHED_PORT}", HASHED_PORT);
+            assert_eq!(check(&lines, &endpoint, key), verdict, "{lines} at {}:{}", endpoint.address, endpoint.port);
+        }
+    }
+
+    #[test]
+    fn a_pin_goes_before_known_hosts_and_a_revocation_before_a_pin() {
+        let pinned = endpoint("10.0.0.1", 22, &[B]);
+        assert_eq!(check(&format!("10.0.0.1 {A}"), &pinned, A), "other");
+        assert_eq!(check("", &pinned, B), "trusted");
+        assert_eq!(check(&format!("@revoked * {B}"), &pinned, B), "revoked");
+        assert_eq!(check("", &endpoint("10.0.0.1", 22, &["ssh-ed25519 AAAA"]), A), "failed");
+        assert_eq!(check("", &endpoint("10.0.0.1", 22, &[&format!("{A} root@web1")]), A), "trusted");
+    }
+
+    #[test]
+    fn the_recorded_kind_of_key_is_asked_for_first() {
+        let known = KnownHosts::default();
+        let plain = known.trust(&endpoint("10.0.0.1", 22, &[ECDSA])).unwrap().preferred();
+        assert_eq!(plain.key.first().unwrap().to_string(), "ecdsa-sha2-nistp256");
+        assert!(plain.host_key_certificates.is_empty());
+        let pin = format!("@cert-authority {A}");
+        let with_authority = known.trust(&endpoint("10.0.0.1", 22, &[&pin])).unwrap().preferred();
+        assert!(!with_authority.host_key_certificates.is_empty());
+        assert!(plain.key.iter().all(|algorithm| !matches!(algorithm, Algorithm::Rsa { hash: None } | Algorithm::Dsa)));
+    }
+
+    #[test]
+    fn of_a_host_certificate_everything_is_checked() {
+        let authority = PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).unwrap();
+        let stranger = PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).unwrap();
+        let key = PublicKey::from_openssh(B).unwrap();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let certificate = |from: u64, to: u64, signer: &PrivateKey, adjust: &dyn Fn(&mut Builder)| {
+            let mut builder = Builder::new(vec![7; 16], key.key_data().clone(), from, to).unwrap();
+            adjust(&mut builder);
+            builder.sign(signer).unwrap()
+        };
+        let named = |name: &'static str| {
+            move |builder: &mut Builder| {
+                builder.cert_type(CertType::Host).unwrap().valid_principal(name).unwrap();
+            }
+        };
+        let (hour, web1) = (3600, named("web1"));
+        let pin = format!("@cert-authority * {}", authority.public_key().to_openssh().unwrap());
+        let endpoint = endpoint("10.0.0.1", 22, &[&pin]);
+        let trust = KnownHosts::default().trust(&endpoint).unwrap();
+        let verdict =
+            |certificate: Certificate| match trust.check(&endpoint, &PublicKeyOrCertificate::from(certificate)) {
+                Ok(()) => "trusted".to_owned(),
+                Err(ConnectError::HostCertificate { reason, .. }) => reason,
+                Err(error) => error.to_string().chars().take(40).collect(),
+            };
+        let valid = |adjust: &dyn Fn(&mut Builder)| certificate(now - hour, now + hour, &authority, adjust);
+        assert_eq!(verdict(valid(&web1)), "trusted");
+        assert_eq!(verdict(valid(&named("10.0.0.1"))), "trusted");
+        assert_eq!(verdict(valid(&named("web*"))), "trusted");
+        assert_eq!(verdict(valid(&named("db1"))), "it names db1, and neither web1 nor 10.0.0.1");
+        let everybody = |builder: &mut Builder| {
+            builder.cert_type(CertType::Host).unwrap().all_principals_valid().unwrap();
+        };
+        assert_eq!(verdict(valid(&everybody)), "it names nobody, and neither web1 nor 10.0.0.1");
+        assert_eq!(verdict(certificate(now - 2 * hour, now - hour, &authority, &web1)), "it has expired");
+        assert_eq!(verdict(certificate(now + hour, now + 2 * hour, &authority, &web1)), "it is not valid yet");
+        let users = |builder: &mut Builder| {
+            builder.cert_type(CertType::User).unwrap().valid_principal("web1").unwrap();
+        };
+        assert_eq!(verdict(valid(&users)), "it is a user's, not a host's");
+        let strange = |builder: &mut Builder| {
+            web1(builder);
+            builder.critical_option("force-colour", "red").unwrap();
+        };
+        assert_eq!(verdict(valid(&strange)), "it has the critical option `force-colour`, which is unknown");
+        assert!(verdict(certificate(now - hour, now + hour, &stranger, &web1)).starts_with("the host key of web1"));
+
+        // The same bytes with another validity: the signature no longer fits.
+        let mut bytes = valid(&web1).to_bytes().unwrap();
+        let until = (now + hour).to_be_bytes();
+        let at = bytes.windows(8).position(|window| window == until).unwrap();
+        bytes[at..at + 8].copy_from_slice(&(now + 2 * hour).to_be_bytes());
+        assert_eq!(verdict(Certificate::from_bytes(&bytes).unwrap()), "its signature is wrong");
+    }
+
+    proptest! {
+        #[test]
+        fn a_pattern_fits_as_a_regular_expression_would(name in "[ab.]{0,6}", pattern in "[ab.*?]{0,6}") {
+            let mut table = vec![vec![false; pattern.len() + 1]; name.len() + 1];
+            table[0][0] = true;
+            for at in 0..=name.len() {
+                for of in 1..=pattern.len() {
+                    let wanted = pattern.as_bytes()[of - 1];
+                    table[at][of] = match wanted {
+                        b'*' => table[at][of - 1] || at > 0 && table[at - 1][of],
+                        _ => at > 0 && table[at - 1][of - 1] && (wanted == b'?' || wanted == name.as_bytes()[at - 1]),
+                    };
+                }
+            }
+            prop_assert_eq!(is_like(&name, &pattern), table[name.len()][pattern.len()]);
+        }
     }
 }
