@@ -13,6 +13,7 @@
 //! | 6 | `cli` | arguments, one file per command, exit codes |
 
 pub mod addr;
+pub mod connection;
 pub mod diag;
 pub mod fs;
 pub mod load;

@@ -1,1 +1,3 @@
+//! The tests that need more than one module, or a real server.
 
+mod connection;
