@@ -1,0 +1,140 @@
+"""The one process of a lab that stays: it boots hosts, boots them again when they reboot, and takes their power away.
+
+Started by `lab up` in the machine's own namespaces, so that `lab fault HOST boot` works also from inside the fabric.
+Takes one JSON request per connection on the lab's socket: {"do": "boot", "host": ...}, {"do": "kill", ...}, or
+{"do": "stop"}. It writes down the processes that it starts, so that `lab down` manages without it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+sys.dont_write_bytecode = True
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import traceback
+from pathlib import Path
+
+from host import REBOOT_CODE, start, stop
+from process import LabError
+from state import Lab
+
+
+class Supervisor:
+    """Owns the nspawn processes of a lab."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.fleet = lab.fleet()
+        self.fabric = lab.fabric()
+        self.mirror = Path(json.loads(lab.base_file.read_text())["mirror"])
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        # One lock per host: a boot, a reboot and a kill of the same host wait for each other.
+        self.locks = {host.name: threading.RLock() for host in self.fleet.hosts}
+        self.stopping = False
+
+    def boot(self, name: str) -> None:
+        """Powers a host on."""
+        host = self.fleet.host(name)
+        with self.locks[name]:
+            if self.stopping:
+                raise LabError(f"booting {name}: the lab is going down")
+            if name in self.running:
+                raise LabError(f"booting {name}: it is running", f"run `tests/lab/lab fault {name} kill` first")
+            self.fabric.plug(host)
+            child = start(self.lab.files(host), self.fabric.host_namespace(host), self.mirror)
+            self.running[name] = child
+        threading.Thread(target=self._watch, args=(name, child), daemon=True).start()
+
+    def kill(self, name: str) -> None:
+        """Takes a host's power away: it closes no connection and writes nothing more."""
+        host = self.fleet.host(name)
+        with self.locks[name]:
+            child = self.running.pop(name, None)
+            if child is None:
+                raise LabError(f"killing {name}: it is not running", f"run `tests/lab/lab fault {name} boot` first")
+            self.fabric.silence(host)
+            left = stop(self.lab.files(host))
+            if left:
+                raise LabError(f"killing {name}: process {left[0].pid} does not end")
+            child.wait()
+
+    def stop(self) -> None:
+        """Takes the power of all hosts away, for good."""
+        self.stopping = True
+        # All at once first: to wait for each in turn takes seconds with many hosts.
+        for host in self.fleet.hosts:
+            leader = self.lab.files(host).leader()
+            if leader is not None:
+                leader.signal(signal.SIGKILL)
+        for host in self.fleet.hosts:
+            with self.locks[host.name]:
+                child = self.running.pop(host.name, None)
+                if child is not None and not stop(self.lab.files(host)):
+                    child.wait()
+
+    def _watch(self, name: str, child: subprocess.Popen[bytes]) -> None:
+        """Waits for a host's end, and boots it again if it asked for that."""
+        code = child.wait()
+        with self.locks[name]:
+            if self.running.get(name) is not child:
+                return
+            del self.running[name]
+            stop(self.lab.files(self.fleet.host(name)))
+            print(f"{name}: systemd-nspawn ended with code {code}", flush=True)
+            if code == REBOOT_CODE and not self.stopping:
+                try:
+                    self.boot(name)
+                except LabError as error:
+                    print(f"{name}: {error}", flush=True)
+
+
+def answer(supervisor: Supervisor, connection: socket.socket) -> None:
+    """Serves one request. A failure of ours goes to the one who asked, too: nobody reads the log first."""
+    with connection:
+        reply: dict[str, str | None] = {}
+        ended = False
+        try:
+            request = json.loads(connection.makefile().readline())
+            if request["do"] == "boot":
+                supervisor.boot(request["host"])
+            elif request["do"] == "kill":
+                supervisor.kill(request["host"])
+            else:
+                supervisor.stop()
+                ended = True
+        except LabError as error:
+            reply = {"error": str(error), "hint": error.hint}
+        except Exception as error:
+            traceback.print_exc()
+            reply = {"error": f"the supervisor failed: {error!r}", "hint": f"look at {supervisor.lab.supervisor_log}"}
+        try:
+            connection.sendall(json.dumps(reply).encode() + b"\n")
+        except OSError:
+            pass
+    if ended:
+        os._exit(0)
+
+
+def serve(lab: Lab) -> None:
+    """Listens until it is told to stop."""
+    # An interrupt of `lab up` at the terminal is for `lab up` alone, which then tells us to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    supervisor = Supervisor(lab)
+    os.chdir(lab.state)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(lab.socket.name)
+        listener.listen(128)
+        print("ready", flush=True)
+        while True:
+            connection, _ = listener.accept()
+            threading.Thread(target=answer, args=(supervisor, connection), daemon=True).start()
+
+
+if __name__ == "__main__":
+    serve(Lab(sys.argv[1]))
