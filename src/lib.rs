@@ -13,10 +13,13 @@
 //! | 6 | `cli` | arguments, one file per command, exit codes |
 
 pub mod addr;
+pub mod change;
 pub mod connection;
 pub mod diag;
 pub mod fs;
 pub mod load;
 pub mod model;
+pub mod resource;
 pub mod secret;
 pub mod shell;
+pub mod template;

@@ -1,0 +1,298 @@
+//! Questions to a host, asked in one script and answered in one stream.
+//!
+//! Kinds state [`Query`]s; [`Reading`] gathers those of all resources of a host, drops the doubles, and makes one
+//! script in which each family of questions is one process (`find` for all paths, `dpkg-query` for all packages),
+//! because on a host the forks are what costs. [`Answers`] are read from the stream by the families' parsers.
+
+mod account;
+mod bytes;
+mod package;
+mod path;
+mod snippet;
+mod unit;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::shell::Script;
+
+pub use account::{AccountState, GroupState};
+pub use bytes::Bytes;
+pub use package::PackageState;
+pub use path::{CONTENT_LIMIT, FileKind, PathState, Want};
+pub use snippet::SnippetOutput;
+pub use unit::UnitState;
+
+/// One question to a host. It must be read-only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// What is at an absolute path, and how much of it is wanted.
+    Path(String, Want),
+    /// Whether a package is installed, in which version, and whether it is held.
+    Package(String),
+    /// The state of a systemd unit, named with its suffix (`etcd.service`).
+    Unit(String),
+    /// A user account with its groups.
+    User(String),
+    /// A group with its members.
+    Group(String),
+    /// Shell text whose output and exit status are the answer. Builtins cost nothing, programs about 1 ms each.
+    Snippet {
+        /// What the answer is found by again; the same key must mean the same script.
+        key: String,
+        /// Programs that the script needs and that may be missing, with the package of each.
+        tools: Vec<(&'static str, &'static str)>,
+        /// The script.
+        script: Script,
+    },
+}
+
+/// All questions to one host, without doubles.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    paths: BTreeMap<String, Want>,
+    packages: BTreeMap<String, ()>,
+    units: BTreeMap<String, ()>,
+    users: BTreeMap<String, ()>,
+    groups: BTreeMap<String, ()>,
+    snippets: BTreeMap<String, (Vec<(&'static str, &'static str)>, Script)>,
+}
+
+/// A part of the stream: which family it answers.
+const PATHS: &str = "paths";
+const DIGESTS: &str = "digests";
+const CONTENT: &str = "content";
+const PACKAGES: &str = "packages";
+const UNITS: &str = "units";
+const PASSWD: &str = "passwd";
+const GROUPS: &str = "groups";
+const SNIPPET: &str = "snippet";
+const STATUS: &str = "status";
+const MISSING: &str = "missing";
+
+impl Reading {
+    /// Adds a question; one that was asked before is asked once, for the most that anybody wants to know.
+    pub fn ask(&mut self, query: Query) {
+        match query {
+            Query::Path(path, want) => {
+                let known = self.paths.entry(path).or_default();
+                *known = std::mem::take(known).join(want);
+            }
+            Query::Package(name) => {
+                self.packages.insert(name, ());
+            }
+            Query::Unit(name) => {
+                self.units.insert(name, ());
+            }
+            Query::User(name) => {
+                self.users.insert(name, ());
+            }
+            Query::Group(name) => {
+                self.groups.insert(name, ());
+            }
+            Query::Snippet { key, tools, script } => {
+                self.snippets.insert(key, (tools, script));
+            }
+        }
+    }
+
+    /// Returns whether nothing is asked.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+            && self.packages.is_empty()
+            && self.units.is_empty()
+            && self.users.is_empty()
+            && self.groups.is_empty()
+            && self.snippets.is_empty()
+    }
+
+    /// Returns the script that asks everything. Each answer is announced by `_mark`, which the session defines.
+    pub fn script(&self) -> Script {
+        let mut script = Script::default();
+        for tool in self.tools() {
+            // `command -v` is a builtin: it costs no process.
+            script.push(&crate::sh!("command -v {} >/dev/null 2>&1 || _mark missing {}", tool, tool));
+        }
+        let keys = |map: &BTreeMap<String, ()>| map.keys().cloned().collect::<Vec<_>>();
+        script.push(&path::script(&self.paths));
+        script.push(&package::script(&keys(&self.packages)));
+        script.push(&unit::script(&keys(&self.units)));
+        script.push(&account::script(&keys(&self.users), !self.groups.is_empty()));
+        for (at, (_, text)) in self.snippets.values().enumerate() {
+            script.push(&snippet::script(at, text));
+        }
+        script
+    }
+
+    fn tools(&self) -> Vec<&'static str> {
+        let mut tools: Vec<&'static str> = Vec::new();
+        if !self.paths.is_empty() {
+            tools.extend(["find", "sha256sum", "head"]);
+        }
+        if !self.packages.is_empty() {
+            tools.push("dpkg-query");
+        }
+        if !self.units.is_empty() {
+            tools.push("systemctl");
+        }
+        if !self.users.is_empty() || !self.groups.is_empty() {
+            tools.push("getent");
+        }
+        for (needed, _) in self.snippets.values() {
+            tools.extend(needed.iter().map(|(tool, _)| *tool));
+        }
+        tools.sort_unstable();
+        tools.dedup();
+        tools
+    }
+
+    /// Returns the reader of this reading's stream.
+    pub fn reader(&self) -> AnswerReader {
+        AnswerReader {
+            unit_names: self.units.keys().cloned().collect(),
+            snippet_keys: self.snippets.keys().cloned().collect(),
+            part: None,
+            data: Vec::new(),
+            answers: Answers::default(),
+        }
+    }
+}
+
+/// What a host answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Answers {
+    paths: BTreeMap<String, PathState>,
+    packages: BTreeMap<String, PackageState>,
+    units: BTreeMap<String, UnitState>,
+    users: BTreeMap<String, AccountState>,
+    groups: BTreeMap<String, GroupState>,
+    snippets: BTreeMap<String, SnippetOutput>,
+    missing_tools: Vec<String>,
+}
+
+impl Answers {
+    /// Returns what is at a path; `None` where nothing is.
+    pub fn path(&self, path: &str) -> Option<&PathState> {
+        self.paths.get(path)
+    }
+
+    /// Returns a package's state; `None` where dpkg does not know it.
+    pub fn package(&self, name: &str) -> Option<&PackageState> {
+        self.packages.get(name)
+    }
+
+    /// Returns a unit's state; `None` where systemd said nothing of it.
+    pub fn unit(&self, name: &str) -> Option<&UnitState> {
+        self.units.get(name)
+    }
+
+    /// Returns a user; `None` where there is none of this name.
+    pub fn user(&self, name: &str) -> Option<&AccountState> {
+        self.users.get(name)
+    }
+
+    /// Returns a group; `None` where there is none of this name.
+    pub fn group(&self, name: &str) -> Option<&GroupState> {
+        self.groups.get(name)
+    }
+
+    /// Returns what a snippet printed and how it ended; `None` where it was not asked.
+    pub fn snippet(&self, key: &str) -> Option<&SnippetOutput> {
+        self.snippets.get(key)
+    }
+
+    /// Returns the programs that were looked for and are not on the host.
+    pub fn missing_tools(&self) -> &[String] {
+        &self.missing_tools
+    }
+
+    /// Returns whether a program was looked for and is not on the host.
+    pub fn lacks(&self, tool: &str) -> bool {
+        self.missing_tools.iter().any(|missing| missing == tool)
+    }
+
+    /// Adds the answers of a further exchange.
+    pub fn merge(&mut self, other: Answers) {
+        self.paths.extend(other.paths);
+        self.packages.extend(other.packages);
+        self.units.extend(other.units);
+        self.users.extend(other.users);
+        self.groups.extend(other.groups);
+        self.snippets.extend(other.snippets);
+        self.missing_tools.extend(other.missing_tools);
+    }
+}
+
+/// Why the stream of answers could not be read.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ReadError {
+    /// A family's output does not have its shape.
+    #[error("read the answer to `{part}`: {what}")]
+    Shape {
+        /// The family.
+        part: String,
+        /// What was found.
+        what: String,
+    },
+}
+
+impl ReadError {
+    fn shape(part: &str, what: impl Into<String>) -> Self {
+        Self::Shape { part: part.to_owned(), what: what.into() }
+    }
+}
+
+/// Reads the stream of answers, part by part.
+#[derive(Debug)]
+pub struct AnswerReader {
+    unit_names: Vec<String>,
+    snippet_keys: Vec<String>,
+    part: Option<String>,
+    data: Vec<u8>,
+    answers: Answers,
+}
+
+impl AnswerReader {
+    /// Takes a line that the script printed with `_mark`: the part before it is complete.
+    pub fn mark(&mut self, line: &str) -> Result<(), ReadError> {
+        self.finish_part()?;
+        match line.split_once(' ') {
+            Some((MISSING, tool)) => self.answers.missing_tools.push(tool.to_owned()),
+            _ => self.part = Some(line.to_owned()),
+        }
+        Ok(())
+    }
+
+    /// Takes bytes of the current part.
+    pub fn data(&mut self, bytes: &[u8]) {
+        self.data.extend_from_slice(bytes);
+    }
+
+    /// Returns the answers, after the last byte.
+    pub fn finish(mut self) -> Result<Answers, ReadError> {
+        self.finish_part()?;
+        Ok(self.answers)
+    }
+
+    fn finish_part(&mut self) -> Result<(), ReadError> {
+        let data = std::mem::take(&mut self.data);
+        let Some(part) = self.part.take() else { return Ok(()) };
+        let (verb, rest) = part.split_once(' ').unwrap_or((&part, ""));
+        let answers = &mut self.answers;
+        match verb {
+            PATHS => path::parse_states(&data, &mut answers.paths),
+            DIGESTS => path::parse_digests(&data, &mut answers.paths),
+            CONTENT => path::take_content(rest, data, &mut answers.paths),
+            PACKAGES => package::parse(&data, &mut answers.packages),
+            UNITS => unit::parse(&data, &self.unit_names, &mut answers.units),
+            PASSWD => account::parse_passwd(&data, &mut answers.users),
+            GROUPS => account::parse_groups(&data, &mut answers.users, &mut answers.groups),
+            SNIPPET => snippet::take_output(rest, data, &self.snippet_keys, &mut answers.snippets),
+            STATUS => snippet::take_status(rest, &self.snippet_keys, &mut answers.snippets),
+            _ => Err(ReadError::shape(verb, "no such part")),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What is at a path: one `find` for all, one `sha256sum` for those whose content matters.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Bytes, ReadError};
+use crate::sh;
+use crate::shell::Script;
+
+/// The most bytes of a file that are read to be shown or edited; a larger one is compared by digest only.
+pub const CONTENT_LIMIT: usize = 256 * 1024;
+
+/// How much of a path is to be read. Its metadata and a link's target always are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Want {
+    /// The metadata only.
+    #[default]
+    Metadata,
+    /// A regular file's digest too.
+    Digest,
+    /// The digest; and the content where the digest is not this one, so that a file that is right costs 64 bytes.
+    ContentUnless(String),
+    /// The digest and the content.
+    Content,
+}
+
+impl Want {
+    /// Returns what satisfies both.
+    pub(super) fn join(self, other: Want) -> Want {
+        match (self, other) {
+            (Want::Metadata, other) | (other, Want::Metadata) => other,
+            (Want::Digest, other) | (other, Want::Digest) => other,
+            (Want::ContentUnless(a), Want::ContentUnless(b)) if a == b => Want::ContentUnless(a),
+            _ => Want::Content,
+        }
+    }
+}
+
+/// What kind of thing a path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link, not followed.
+    Link,
+    /// A device, socket or pipe.
+    Special,
+}
+
+/// What is at a path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PathState {
+    /// What kind of thing it is.
+    pub kind: FileKind,
+    /// The permission bits, four octal digits such as `0644`.
+    pub mode: String,
+    /// The owner's name, or number where it has no name.
+    pub owner: String,
+    /// The group's name, or number where it has no name.
+    pub group: String,
+    /// The size in bytes.
+    #[serde(default)]
+    pub size: u64,
+    /// Where a link points to.
+    #[serde(default)]
+    pub target: Option<String>,
+    /// The SHA-256 of a regular file's content, where it was asked for, lowercase hexadecimal.
+    #[serde(default)]
+    pub sha256: Option<String>,
+    /// The content of a regular file, where it was asked for and is not larger than [`CONTENT_LIMIT`].
+    #[serde(default)]
+    pub content: Option<Bytes>,
+}
+
+pub(super) fn script(paths: &BTreeMap<String, Want>) -> Script {
+    let mut script = Script::default();
+    let all: Vec<&String> = paths.keys().collect();
+    // One process takes at most 2 MiB of arguments; a path is at most 4096 bytes.
+    for chunk in all.chunks(400) {
+        script.push(&sh!(
+            r"_mark paths; find {} -maxdepth 0 -printf '%p\0%y\0%m\0%u\0%g\0%s\0%l\0' 2>/dev/null || :",
+            Script::words(chunk.iter().copied())
+        ));
+    }
+    let digested: Vec<(&String, &Want)> = paths.iter().filter(|(_, want)| **want != Want::Metadata).collect();
+    for chunk in digested.chunks(400) {
+        script.push(&digest_script(chunk));
+    }
+    script
+}
+
+/// Hashes the regular files of a chunk, and prints the content of those that are wanted and not as they should be.
+fn digest_script(chunk: &[(&String, &Want)]) -> Script {
+    let wants_content = |want: &Want| matches!(want, Want::Content | Want::ContentUnless(_));
+    // Only regular files: opening a pipe or a device would wait for ever.
+    let mut script = sh!(
+        "set --; for _p in {}; do if [ -f \"$_p\" ] && [ ! -L \"$_p\" ]; then set -- \"$@\" \"$_p\"; fi; done",
+        Script::words(chunk.iter().map(|(path, _)| *path))
+    );
+    if !chunk.iter().any(|(_, want)| wants_content(want)) {
+        script.push(&Script::constant("_mark digests; [ $# -eq 0 ] || sha256sum -z -- \"$@\" 2>/dev/null || :"));
+        return script;
+    }
+    // The digest lines of files that are right, and the paths whose content is wanted at all, each between newlines.
+    let mut right = String::from("\n");
+    let mut shown = String::from("\n");
+    for (path, want) in chunk {
+        if let Want::ContentUnless(digest) = want {
+            right.push_str(&format!("{digest}  {path}\n"));
+        }
+        if wants_content(want) {
+            shown.push_str(&format!("{path}\n"));
+        }
+    }
+    script.push(&sh!("_right={}\n_shown={}", right, shown));
+    // The digests are taken once, into a variable, with builtins doing the rest: no process for a file that is right.
+    // A name that `sha256sum` escapes (it starts the line with a backslash) is compared by digest only.
+    script.push(&Script::constant(
+        r#"if [ $# -gt 0 ]; then _sums=$(sha256sum -- "$@" 2>/dev/null || :); else _sums=; fi
+_nl='
+'
+_mark digests
+printf '%s\n' "$_sums" | while IFS= read -r _line; do
+  case $_line in '') ;; '\'*) ;; *) printf '%s\0' "$_line";; esac
+done
+printf '%s\n' "$_sums" | while IFS= read -r _line; do
+  case $_line in ''|'\'*) continue;; esac
+  case $_right in *"$_nl$_line$_nl"*) continue;; esac
+  _p=${_line#*  }
+  case $_shown in *"$_nl$_p$_nl"*) ;; *) continue;; esac
+  _mark content "$_p"; head -c 262145 -- "$_p" || :
+done
+for _p do
+  case $_p in *'\'*|*"$_nl"*) _mark digests; sha256sum -z -- "$_p" 2>/dev/null || :;; esac
+done"#,
+    ));
+    script
+}
+
+pub(super) fn parse_states(data: &[u8], paths: &mut BTreeMap<String, PathState>) -> Result<(), ReadError> {
+    let text = String::from_utf8_lossy(data);
+    let mut fields = text.split('\0');
+    while let Some(path) = fields.next() {
+        if path.is_empty() {
+            break;
+        }
+        let mut field = |name: &str| fields.next().ok_or_else(|| ReadError::shape(super::PATHS, format!("no {name}")));
+        let kind = match field("type")? {
+            "f" => FileKind::File,
+            "d" => FileKind::Directory,
+            "l" => FileKind::Link,
+            _ => FileKind::Special,
+        };
+        let mode = format!("{:0>4}", field("mode")?);
+        let (owner, group) = (field("owner")?.to_owned(), field("group")?.to_owned());
+        let size = field("size")?;
+        let size = size.parse().map_err(|_| ReadError::shape(super::PATHS, format!("the size {size:?}")))?;
+        let target = Some(field("target")?.to_owned()).filter(|_| kind == FileKind::Link);
+        let state = PathState { kind, mode, owner, group, size, target, sha256: None, content: None };
+        paths.insert(path.to_owned(), state);
+    }
+    Ok(())
+}
+
+pub(super) fn parse_digests(data: &[u8], paths: &mut BTreeMap<String, PathState>) -> Result<(), ReadError> {
+    let text = String::from_utf8_lossy(data);
+    for line in text.split('\0').filter(|line| !line.is_empty()) {
+        let (digest, path) =
+            line.split_once("  ").ok_or_else(|| ReadError::shape(super::DIGESTS, format!("the line {line:?}")))?;
+        // A file may vanish between `find` and `sha256sum`; then there is nothing to complete.
+        if let Some(state) = paths.get_mut(path) {
+            state.sha256 = Some(digest.to_owned());
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn take_content(
+    path: &str,
+    data: Vec<u8>,
+    paths: &mut BTreeMap<String, PathState>,
+) -> Result<(), ReadError> {
+    if let Some(state) = paths.get_mut(path)
+        && data.len() <= CONTENT_LIMIT
+    {
+        state.content = Some(Bytes(data));
+    }
+    Ok(())
+}
