@@ -2,4 +2,5 @@
 //!
 //! Nothing here decides what a configuration should be (that is `policy`), and nothing here reaches a host.
 
+pub mod playbook;
 pub mod yaml;

@@ -4,3 +4,4 @@
 //! floor knows of playbook kinds, plans or connections.
 
 pub mod node;
+pub mod playbook;
