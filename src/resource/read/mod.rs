@@ -98,6 +98,32 @@ impl Reading {
         }
     }
 
+    /// Returns whether a question is asked already.
+    pub fn has(&self, query: &Query) -> bool {
+        match query {
+            Query::Path(path, want) => {
+                self.paths.get(path).is_some_and(|known| known.clone().join(want.clone()) == *known)
+            }
+            Query::Package(name) => self.packages.contains_key(name),
+            Query::Unit(name) => self.units.contains_key(name),
+            Query::User(name) => self.users.contains_key(name),
+            Query::Group(name) => self.groups.contains_key(name),
+            Query::Snippet { key, .. } => self.snippets.contains_key(key),
+        }
+    }
+
+    /// Adds all questions of `other`.
+    pub fn join(&mut self, other: Reading) {
+        for (path, want) in other.paths {
+            self.ask(Query::Path(path, want));
+        }
+        self.packages.extend(other.packages);
+        self.units.extend(other.units);
+        self.users.extend(other.users);
+        self.groups.extend(other.groups);
+        self.snippets.extend(other.snippets);
+    }
+
     /// Returns whether nothing is asked.
     pub fn is_empty(&self) -> bool {
         self.paths.is_empty()

@@ -30,8 +30,9 @@ impl SnippetOutput {
 }
 
 pub(super) fn script(at: usize, text: &Script) -> Script {
-    // A subshell, so that an `exit`, a `cd` or a variable of one snippet does not reach the next.
-    sh!("_mark snippet {}; (\n{}\n) </dev/null 2>&1; _mark status {} $?", at, text, at)
+    // A subshell, so that an `exit`, a `cd` or a variable of one snippet does not reach the next; and `eval`, so that a
+    // syntax error in one does not keep the others from being read.
+    sh!("_mark snippet {}; ( eval {} ) </dev/null 2>&1; _mark status {} $?", at, text.text(), at)
 }
 
 pub(super) fn take_output(

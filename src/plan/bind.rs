@@ -1,0 +1,623 @@
+//! Binding: which task becomes which resource on which host, with its arguments rendered.
+//!
+//! It runs first without a host's facts. Then a task whose arguments speak of facts waits for them, and everything else
+//! is already checked: an unknown variable, a wrong argument or two owners of one path is found before any host is
+//! touched. It runs again once the facts are there.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde_json::Value;
+
+use super::content::Contents;
+use crate::addr::{HostName, ResourceAddr, ResourceId};
+use crate::diag::{Diagnostic, Diagnostics, Span};
+use crate::model::node::{Node, Value as NodeValue};
+use crate::model::playbook::{OnFailure, Playbook, Task};
+use crate::resource::{Claim, Content, Input, Resource, find_kind, kinds};
+use crate::secret::Vault;
+use crate::template::{Expression, Renderer, TemplateError, has_expression, mentions};
+
+/// What binding needs to know of a host: the inventory's part of the template context, an object.
+#[derive(Clone, Debug)]
+pub struct HostInput {
+    /// The host.
+    pub name: HostName,
+    /// Its variables and identity, as templates see them.
+    pub context: Arc<Value>,
+    /// The plays that are for this host, by position in the playbook.
+    pub plays: Vec<usize>,
+}
+
+/// A task bound to a host.
+#[derive(Debug)]
+pub struct Bound {
+    /// Its resource; for one that waits for facts the name may not be known yet, and is the task's text then.
+    pub id: ResourceId,
+    /// The play, by position in the playbook.
+    pub play: usize,
+    /// The task, by position in the play.
+    pub task: usize,
+    /// The item of `for_each` it stands for.
+    pub item: Option<Value>,
+    /// Where the task begins.
+    pub span: Span,
+    /// What is known of it.
+    pub state: BoundState,
+    /// The resources to refresh after it changed.
+    pub notify: Vec<ResourceId>,
+    /// The name of its output.
+    pub register: Option<String>,
+    /// Whether the host goes on after it failed.
+    pub on_failure: OnFailure,
+}
+
+/// How far a task could be bound.
+#[derive(Debug)]
+pub enum BoundState {
+    /// Its arguments are known; `content_waits` where a template's text is still to come with the facts.
+    Ready {
+        /// The resource.
+        resource: Box<dyn Resource>,
+        /// Whether a template speaks of facts that are not known yet.
+        content_waits: bool,
+        /// Whether its `when` speaks of facts that are not known yet.
+        when_waits: bool,
+    },
+    /// Its arguments speak of facts.
+    WaitsForFacts,
+    /// Its arguments, its template or its `when` speak of what an earlier task prints.
+    WaitsForOutput,
+    /// It does not apply to this host.
+    Skipped {
+        /// Why.
+        because: String,
+    },
+}
+
+/// Which tasks take part.
+#[derive(Clone, Debug, Default)]
+pub struct Tags {
+    /// Only tasks with one of these, where there are any.
+    pub only: BTreeSet<String>,
+    /// No task with one of these.
+    pub skip: BTreeSet<String>,
+}
+
+impl Tags {
+    fn takes(&self, task: &Task) -> bool {
+        let has = |set: &BTreeSet<String>| task.tags.iter().any(|tag| set.contains(tag));
+        let chosen = self.only.is_empty() || has(&self.only) || task.tags.iter().any(|tag| tag == "always");
+        chosen && !has(&self.skip)
+    }
+}
+
+/// Binds the tasks of a playbook to hosts, one host at a time.
+#[derive(Debug)]
+pub struct Binder<'a> {
+    playbook: &'a Playbook,
+    renderer: &'a Renderer,
+    contents: &'a Contents,
+    tags: Tags,
+    vault: Vault,
+    expressions: HashMap<Span, Expression>,
+}
+
+/// What is known of a host beyond the inventory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known<'a> {
+    /// The host's facts, an object of groups.
+    pub facts: Option<&'a Value>,
+    /// What its tasks printed so far, by the name they registered.
+    pub registered: Option<&'a Value>,
+}
+
+/// Why a value could not be rendered yet or at all.
+enum Unrendered {
+    WaitsForFacts,
+    WaitsForOutput,
+    Wrong(Diagnostic),
+}
+
+impl<'a> Binder<'a> {
+    /// Returns a binder, and reports every task whose kind or `when` is wrong wherever it applies.
+    pub fn new(
+        playbook: &'a Playbook,
+        renderer: &'a Renderer,
+        contents: &'a Contents,
+        tags: Tags,
+        vault: Vault,
+        problems: &mut Diagnostics,
+    ) -> Self {
+        let mut expressions = HashMap::new();
+        for task in playbook.plays.iter().flat_map(|play| &play.tasks) {
+            if find_kind(&task.kind).is_none() {
+                let problem = Diagnostic::error("unknown-kind", format!("there is no kind `{}`", task.kind));
+                let known = kinds().iter().map(|kind| kind.name);
+                let known = known.chain(crate::load::playbook::TASK_KEYS.iter().copied());
+                let hint = crate::diag::suggestion(&task.kind, known);
+                let hint = hint.unwrap_or_else(|| "`provision explain --list` lists the kinds".to_owned());
+                problems.push(problem.at(task.kind.span).help(hint));
+            }
+            if let Some(when) = &task.when {
+                match Expression::parse(when) {
+                    Ok(expression) => {
+                        expressions.insert(when.span, expression);
+                    }
+                    Err(error) => problems.push(Diagnostic::error("bad-expression", error.to_string()).at(when.span)),
+                }
+            }
+        }
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
+        let all: BTreeSet<&str> =
+            playbook.plays.iter().flat_map(|p| &p.tasks).flat_map(|t| &t.tags).map(String::as_str).collect();
+        for tag in tags.only.iter().chain(&tags.skip) {
+            if !all.contains(tag.as_str()) && tag != "always" && seen.insert(tag) {
+                let problem = Diagnostic::error("unknown-tag", format!("no task has the tag `{tag}`"));
+                problems.push(problem.suggest(tag, all.iter().copied()));
+            }
+        }
+        Self { playbook, renderer, contents, tags, vault, expressions }
+    }
+
+    /// Returns the groups of facts that the playbook speaks of.
+    pub fn facts_used(&self) -> BTreeSet<String> {
+        let mut used = BTreeSet::new();
+        for task in self.playbook.plays.iter().flat_map(|play| &play.tasks) {
+            collect_mentions(&task.arguments, &mut used);
+            if let Some(for_each) = &task.for_each {
+                collect_mentions(for_each, &mut used);
+            }
+            for (_, value) in &task.vars {
+                collect_mentions(value, &mut used);
+            }
+        }
+        for play in &self.playbook.plays {
+            for (_, value) in &play.vars {
+                collect_mentions(value, &mut used);
+            }
+        }
+        used.extend(self.expressions.values().flat_map(|e| e.mentions("facts")));
+        used.extend(self.contents.texts().flat_map(|text| mentions(text, "facts")));
+        used
+    }
+
+    /// Returns all tasks of a host, bound as far as they can be, in the order in which they run there.
+    pub fn bind(&self, host: &HostInput, known: Known<'_>, problems: &mut Diagnostics) -> Vec<Bound> {
+        let mut all = Vec::new();
+        for play_at in &host.plays {
+            let Some(play) = self.playbook.plays.get(*play_at) else { continue };
+            let play_context = context_with(&host.context, &play.vars, known);
+            for (task_at, task) in play.tasks.iter().enumerate() {
+                if !self.tags.takes(task) || find_kind(&task.kind).is_none() {
+                    continue;
+                }
+                let place = (*play_at, task_at);
+                if task.vars.is_empty() {
+                    self.bind_task(host, place, task, &play_context, known, problems, &mut all);
+                } else {
+                    let context = context_with(&play_context, &task.vars, known);
+                    self.bind_task(host, place, task, &context, known, problems, &mut all);
+                }
+            }
+        }
+        self.check_claims(host, &all, problems);
+        self.resolve_notifies(&mut all, problems);
+        all
+    }
+
+    /// Returns one task of a host, bound again with what is known by now.
+    pub fn bind_again(
+        &self,
+        host: &HostInput,
+        bound: &Bound,
+        known: Known<'_>,
+        problems: &mut Diagnostics,
+    ) -> Option<Bound> {
+        let play = self.playbook.plays.get(bound.play)?;
+        let task = play.tasks.get(bound.task)?;
+        let context = context_with(&host.context, &play.vars, known);
+        let mut context = context_with(&context, &task.vars, known);
+        if let Some(item) = &bound.item {
+            set(&mut context, "item", item.clone());
+        }
+        Some(self.bind_one((bound.play, bound.task), task, &context, bound.item.clone(), known, problems))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one loop body")]
+    fn bind_task(
+        &self,
+        host: &HostInput,
+        place: (usize, usize),
+        task: &Task,
+        context: &Value,
+        known: Known<'_>,
+        problems: &mut Diagnostics,
+        all: &mut Vec<Bound>,
+    ) {
+        let Some(for_each) = &task.for_each else {
+            all.push(self.bind_one(place, task, context, None, known, problems));
+            return;
+        };
+        let items = match self.render(for_each, context, known).map(|node| node.to_json()) {
+            Ok(Value::Array(items)) => items,
+            Ok(Value::Object(entries)) => {
+                entries.into_iter().map(|(key, value)| serde_json::json!({"key": key, "value": value})).collect()
+            }
+            Ok(other) => {
+                let message = format!("`for_each` is {other}, which is neither a list nor a map");
+                problems.push(Diagnostic::error("wrong-type", message).at(for_each.span));
+                return;
+            }
+            Err(Unrendered::WaitsForFacts) => {
+                all.push(self.waiting(place, task, BoundState::WaitsForFacts));
+                return;
+            }
+            Err(Unrendered::WaitsForOutput) => {
+                let message =
+                    "`for_each` speaks of what a task prints, so it cannot be planned which resources there are";
+                problems.push(Diagnostic::error("unknown-resources", message).at(for_each.span));
+                return;
+            }
+            Err(Unrendered::Wrong(problem)) => {
+                problems.push(on_host(problem, &host.name));
+                return;
+            }
+        };
+        for item in items {
+            let mut context = context.clone();
+            set(&mut context, "item", item.clone());
+            all.push(self.bind_one(place, task, &context, Some(item), known, problems));
+        }
+    }
+
+    fn waiting(&self, (play, task_at): (usize, usize), task: &Task, state: BoundState) -> Bound {
+        let name = task.name.clone().unwrap_or_else(|| "(known after facts)".to_owned());
+        Bound {
+            id: ResourceId::new(task.kind.as_str(), name),
+            play,
+            task: task_at,
+            item: None,
+            span: task.span,
+            state,
+            notify: Vec::new(),
+            register: task.register.as_ref().map(|name| name.value.clone()),
+            on_failure: task.on_failure,
+        }
+    }
+
+    fn bind_one(
+        &self,
+        place: (usize, usize),
+        task: &Task,
+        context: &Value,
+        item: Option<Value>,
+        known: Known<'_>,
+        problems: &mut Diagnostics,
+    ) -> Bound {
+        let mut bound = self.waiting(place, task, BoundState::WaitsForFacts);
+        bound.item = item;
+        for notified in &task.notify {
+            match self.renderer.render_value(notified, context) {
+                Ok(text) => match text.as_str().unwrap_or_default().parse::<ResourceId>() {
+                    Ok(id) => bound.notify.push(id),
+                    Err(error) => problems.push(
+                        Diagnostic::error("bad-address", error.to_string())
+                            .at(notified.span)
+                            .help("write the resource to refresh, such as `service[etcd]`"),
+                    ),
+                },
+                Err(error) => problems.push(template_problem(&error, notified.span)),
+            }
+        }
+        let mut when_waits = false;
+        if let Some(expression) = task.when.as_ref().and_then(|when| self.expressions.get(&when.span)) {
+            let when_span = task.when.as_ref().map_or(task.span, |when| when.span);
+            if expression.uses("registered") && known.registered.is_none() {
+                bound.state = BoundState::WaitsForOutput;
+                self.name_if_known(&mut bound, task, context, known);
+                return bound;
+            }
+            if expression.uses("facts") && known.facts.is_none() {
+                let unknown: Vec<&str> =
+                    expression.unknown_variables(context).filter(|name| *name != "facts").collect();
+                for name in unknown {
+                    problems.push(unknown_variable(name, context, when_span));
+                }
+                when_waits = true;
+            } else {
+                match expression.is_true(context) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        self.name_if_known(&mut bound, task, context, known);
+                        bound.state =
+                            BoundState::Skipped { because: format!("`when: {}` is false", expression.text()) };
+                        return bound;
+                    }
+                    Err(error) => {
+                        let unknown: Vec<&str> = expression.unknown_variables(context).collect();
+                        match unknown.first() {
+                            Some(name) => problems.push(unknown_variable(name, context, when_span)),
+                            None => {
+                                problems.push(Diagnostic::error("bad-expression", error.to_string()).at(when_span));
+                            }
+                        }
+                        bound.state = BoundState::Skipped { because: "its `when` cannot be evaluated".to_owned() };
+                        return bound;
+                    }
+                }
+            }
+        }
+        match self.resource(task, context, known, problems) {
+            Ok(Some((resource, content_waits))) => {
+                bound.id = resource.id();
+                bound.state = BoundState::Ready { resource, content_waits, when_waits };
+            }
+            Ok(None) => bound.state = BoundState::Skipped { because: "its arguments are wrong".to_owned() },
+            Err(Unrendered::WaitsForFacts) => bound.state = BoundState::WaitsForFacts,
+            Err(Unrendered::WaitsForOutput) => {
+                bound.state = BoundState::WaitsForOutput;
+                self.name_if_known(&mut bound, task, context, known);
+            }
+            Err(Unrendered::Wrong(problem)) => {
+                problems.push(problem);
+                bound.state = BoundState::Skipped { because: "its arguments cannot be rendered".to_owned() };
+            }
+        }
+        bound
+    }
+
+    /// Names a resource that will not be looked at now, where its arguments say how it is called.
+    fn name_if_known(&self, bound: &mut Bound, task: &Task, context: &Value, known: Known<'_>) {
+        let mut ignored = Diagnostics::default();
+        if let Ok(arguments) = self.render(&task.arguments, context, known)
+            && let Some(kind) = find_kind(&task.kind)
+            && let Some(resource) = kind.read(&arguments, task.kind.span, &mut ignored)
+        {
+            bound.id = resource.id();
+        }
+    }
+
+    fn resource(
+        &self,
+        task: &Task,
+        context: &Value,
+        known: Known<'_>,
+        problems: &mut Diagnostics,
+    ) -> Result<Option<(Box<dyn Resource>, bool)>, Unrendered> {
+        let Some(kind) = find_kind(&task.kind) else { return Ok(None) };
+        let arguments = self.render(&task.arguments, context, known)?;
+        let Some(mut resource) = kind.read(&arguments, task.kind.span, problems) else { return Ok(None) };
+        let mistakes = resource.check();
+        for mistake in &mistakes {
+            let place = arguments.get(mistake.field).map_or(task.kind.span, |node| node.span);
+            let mut problem = Diagnostic::error("wrong-argument", mistake.message.clone()).at(place);
+            problem.help = mistake.help.clone();
+            problems.push(problem);
+        }
+        if !mistakes.is_empty() {
+            return Ok(None);
+        }
+        let mut contents = Vec::new();
+        for input in resource.inputs() {
+            match self.content(&input, task, &arguments, context, known) {
+                Ok(content) => contents.push(content),
+                Err(Unrendered::WaitsForFacts) => return Ok(Some((resource, true))),
+                Err(other) => return Err(other),
+            }
+        }
+        if !contents.is_empty() {
+            resource.supply(contents);
+        }
+        Ok(Some((resource, false)))
+    }
+
+    fn content(
+        &self,
+        input: &Input,
+        task: &Task,
+        arguments: &Node,
+        context: &Value,
+        known: Known<'_>,
+    ) -> Result<Content, Unrendered> {
+        let place = |path: &Utf8Path| place_of(arguments, path).unwrap_or(task.kind.span);
+        match input {
+            Input::Source(path) => self
+                .contents
+                .source(path)
+                .map_err(|message| Unrendered::Wrong(Diagnostic::error("no-such-file", message).at(place(path)))),
+            Input::Template(path) => {
+                let Some(text) = self.contents.template(path) else {
+                    let problem = Diagnostic::error("no-such-template", format!("there is no template `{path}`"));
+                    let known = self.contents.template_names();
+                    return Err(Unrendered::Wrong(problem.at(place(path)).suggest(path.as_str(), known)));
+                };
+                if known.registered.is_none() && !mentions(text, "registered").is_empty() {
+                    return Err(Unrendered::WaitsForOutput);
+                }
+                if known.facts.is_none() && !mentions(text, "facts").is_empty() {
+                    return Err(Unrendered::WaitsForFacts);
+                }
+                match self.renderer.render(path.as_str(), context) {
+                    Ok(text) => Ok(Content::Text(text.into())),
+                    Err(error) => {
+                        let mut problem = match self.contents.template_span(path, error.line, error.column) {
+                            Some(span) => template_problem(&error, span).label(place(path), "used by this task"),
+                            None => template_problem(&error, place(path)),
+                        };
+                        suggest_variable(&mut problem, &error, context);
+                        Err(Unrendered::Wrong(problem))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns a node with every text in it rendered.
+    fn render(&self, node: &Node, context: &Value, known: Known<'_>) -> Result<Node, Unrendered> {
+        let value = match &node.value {
+            NodeValue::Scalar(scalar) if has_expression(&scalar.text) => {
+                if known.registered.is_none() && !mentions(&scalar.text, "registered").is_empty() {
+                    return Err(Unrendered::WaitsForOutput);
+                }
+                if known.facts.is_none() && !mentions(&scalar.text, "facts").is_empty() {
+                    return Err(Unrendered::WaitsForFacts);
+                }
+                return match self.renderer.render_value(&scalar.text, context) {
+                    Ok(value) => Ok(Node::from_json(node.span, &value)),
+                    Err(error) => {
+                        let mut problem = template_problem(&error, node.span);
+                        suggest_variable(&mut problem, &error, context);
+                        Err(Unrendered::Wrong(problem))
+                    }
+                };
+            }
+            NodeValue::Scalar(_) => return Ok(node.clone()),
+            NodeValue::Seq(items) => {
+                let items = items.iter().map(|item| self.render(item, context, known));
+                NodeValue::Seq(items.collect::<Result<_, _>>()?)
+            }
+            NodeValue::Map(entries) => {
+                let entries = entries.iter().map(|(key, value)| Ok((key.clone(), self.render(value, context, known)?)));
+                NodeValue::Map(entries.collect::<Result<_, Unrendered>>()?)
+            }
+        };
+        Ok(Node { span: node.span, value })
+    }
+
+    fn check_claims(&self, host: &HostInput, all: &[Bound], problems: &mut Diagnostics) {
+        let mut owners: BTreeMap<Claim, (Span, ResourceId)> = BTreeMap::new();
+        for bound in all {
+            let BoundState::Ready { resource, when_waits: false, .. } = &bound.state else { continue };
+            for claim in resource.claims() {
+                if let Some((first, id)) = owners.get(&claim) {
+                    let message = format!("{} and {id} both own {claim} on {}", bound.id, host.name);
+                    let problem =
+                        Diagnostic::error("two-owners", message).at(bound.span).label(*first, "the first owner");
+                    problems.push(problem.help("keep one of the two tasks, or make their `when` exclude each other"));
+                } else {
+                    owners.insert(claim, (bound.span, bound.id.clone()));
+                }
+            }
+        }
+    }
+
+    fn resolve_notifies(&self, all: &mut [Bound], problems: &mut Diagnostics) {
+        let declared: BTreeSet<ResourceId> = all.iter().map(|bound| bound.id.clone()).collect();
+        let refreshable: BTreeSet<ResourceId> = all
+            .iter()
+            .filter(|bound| match &bound.state {
+                BoundState::Ready { resource, .. } => resource.refresh().is_some(),
+                _ => true,
+            })
+            .map(|bound| bound.id.clone())
+            .collect();
+        let some_wait = all.iter().any(|bound| matches!(bound.state, BoundState::WaitsForFacts));
+        for bound in all.iter_mut() {
+            if matches!(bound.state, BoundState::Skipped { .. }) {
+                continue;
+            }
+            for id in &bound.notify {
+                let problem = if !declared.contains(id) && !some_wait {
+                    let same_kind: Vec<String> =
+                        declared.iter().filter(|known| known.kind == id.kind).map(ToString::to_string).collect();
+                    let problem = Diagnostic::error(
+                        "unknown-resource",
+                        format!("{id} is notified and no task of the host declares it"),
+                    );
+                    problem.suggest(&id.to_string(), same_kind.iter().map(String::as_str))
+                } else if declared.contains(id) && !refreshable.contains(id) {
+                    Diagnostic::error(
+                        "not-refreshable",
+                        format!("{id} cannot be notified: its kind has nothing to refresh"),
+                    )
+                } else {
+                    continue;
+                };
+                problems.push(problem.at(bound.span));
+            }
+        }
+    }
+
+    /// Returns the secrets' vault, for whoever shows what was bound.
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+}
+
+impl Bound {
+    /// Returns the address on a host.
+    pub fn addr(&self, host: &HostName) -> ResourceAddr {
+        self.id.on(host)
+    }
+}
+
+/// Returns `problem` with the host named, where its message does not say it.
+fn on_host(mut problem: Diagnostic, host: &HostName) -> Diagnostic {
+    if !problem.message.contains(host.as_str()) {
+        problem.message = format!("{} (on {host})", problem.message);
+    }
+    problem
+}
+
+fn template_problem(error: &TemplateError, span: Span) -> Diagnostic {
+    let code = if error.missing.is_some() { "unknown-variable" } else { "bad-template" };
+    Diagnostic::error(code, error.message.clone()).at(span)
+}
+
+fn suggest_variable(problem: &mut Diagnostic, error: &TemplateError, context: &Value) {
+    if let Some(missing) = &error.missing
+        && let Some(entries) = context.as_object()
+    {
+        let first = missing.split('.').next().unwrap_or(missing);
+        problem.help = crate::diag::suggestion(first, entries.keys().map(String::as_str))
+            .or_else(|| Some("`provision inventory show HOST` lists the variables of a host".to_owned()));
+    }
+}
+
+fn unknown_variable(name: &str, context: &Value, span: Span) -> Diagnostic {
+    let problem = Diagnostic::error("unknown-variable", format!("there is no variable `{name}`")).at(span);
+    match context.as_object() {
+        Some(entries) => problem.suggest(name, entries.keys().map(String::as_str)),
+        None => problem,
+    }
+}
+
+fn place_of(arguments: &Node, path: &Utf8Path) -> Option<Span> {
+    let entries = arguments.as_map()?;
+    entries.iter().find(|(_, value)| value.as_str() == Some(path.as_str())).map(|(_, value)| value.span)
+}
+
+fn set(context: &mut Value, name: &str, value: Value) {
+    if let Some(entries) = context.as_object_mut() {
+        entries.insert(name.to_owned(), value);
+    }
+}
+
+fn context_with(base: &Value, vars: &[(String, Node)], known: Known<'_>) -> Value {
+    let mut context = base.clone();
+    for (name, value) in vars {
+        set(&mut context, name, value.to_json());
+    }
+    if let Some(facts) = known.facts {
+        set(&mut context, "facts", facts.clone());
+    }
+    if let Some(registered) = known.registered {
+        set(&mut context, "registered", registered.clone());
+    }
+    context
+}
+
+fn collect_mentions(node: &Node, used: &mut BTreeSet<String>) {
+    match &node.value {
+        NodeValue::Scalar(scalar) => used.extend(mentions(&scalar.text, "facts")),
+        NodeValue::Seq(items) => items.iter().for_each(|item| collect_mentions(item, used)),
+        NodeValue::Map(entries) => entries.iter().for_each(|(_, value)| collect_mentions(value, used)),
+    }
+}
+
+/// A path of the project's folders, for messages.
+pub(super) fn shown(folder: &Utf8Path, path: &Utf8Path) -> Utf8PathBuf {
+    folder.join(path)
+}
