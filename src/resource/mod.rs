@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod cases;
 mod file;
+mod group;
 mod managed_file;
 pub mod read;
 mod registry;

@@ -68,7 +68,10 @@ impl KindEntry {
 }
 
 static KINDS: LazyLock<Vec<KindEntry>> = LazyLock::new(|| {
-    let mut kinds = vec![KindEntry::of::<super::file::File>()];
+    let mut kinds = vec![
+        KindEntry::of::<super::file::File>(),
+        KindEntry::of::<super::group::Group>(),
+    ];
     kinds.sort_by_key(|kind| kind.name);
     kinds
 });

@@ -220,6 +220,157 @@ impl JsonSchema for ProjectPath {
     }
 }
 
+/// The name of a user or of a group, as `useradd` on Debian takes it without being forced.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct AccountName(String);
+
+impl AccountName {
+    /// Returns the name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for AccountName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for AccountName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for AccountName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        // A machine account of a directory ends in `$`; a number would be taken for an id.
+        let stem = text.strip_suffix('$').unwrap_or(&text);
+        let starts_well = stem.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        let is_plain = stem.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+        if !starts_well || !is_plain {
+            return Err(de::Error::custom(format!(
+                "{text:?} is not the name of an account: letters, digits, `_`, `-` and `.`, a letter or `_` first"
+            )));
+        }
+        if text.len() > 32 {
+            return Err(de::Error::custom(format!("the account name {text:?} is longer than 32 characters")));
+        }
+        Ok(Self(text))
+    }
+}
+
+impl JsonSchema for AccountName {
+    fn schema_name() -> Cow<'static, str> {
+        "AccountName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": "^[A-Za-z_][A-Za-z0-9_.-]{0,31}[$]?$|\\{\\{",
+            "description": "The name of a user or group"
+        })
+    }
+}
+
+impl Word for AccountName {
+    fn write_to(&self, text: &mut String) {
+        self.0.as_str().write_to(text);
+    }
+}
+
+/// A time to wait: a number of seconds, or `30s`, `5m`, `2h`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct Seconds(u32);
+
+impl Seconds {
+    /// Returns a time of ours.
+    pub const fn of(seconds: u32) -> Self {
+        Self(seconds)
+    }
+
+    /// Returns the number of seconds.
+    pub fn count(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Debug for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            n if n >= 3600 && n % 3600 == 0 => write!(f, "{} h", n / 3600),
+            n if n >= 60 && n % 60 == 0 => write!(f, "{} min", n / 60),
+            n => write!(f, "{n} s"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Time;
+
+        impl de::Visitor<'_> for Time {
+            type Value = Seconds;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a time: a number of seconds, or such as 30s, 5m or 2h")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Seconds, E> {
+                let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+                let unit = match text.get(digits.len()..) {
+                    Some("" | "s") => 1,
+                    Some("m") => 60,
+                    Some("h") => 3600,
+                    _ => 0,
+                };
+                let count = digits.parse::<u32>().ok().and_then(|n| n.checked_mul(unit)).filter(|n| *n > 0);
+                count.map(Seconds).ok_or_else(|| {
+                    E::custom(format!("{text:?} is not a time: write a number of seconds, or such as 30s, 5m or 2h"))
+                })
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Seconds, E> {
+                let count = u32::try_from(number).ok().filter(|n| *n > 0);
+                count.map(Seconds).ok_or_else(|| E::custom(format!("{number} seconds is no time to wait")))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Seconds, E> {
+                let count = u32::try_from(number).ok().filter(|n| *n > 0);
+                count.map(Seconds).ok_or_else(|| E::custom(format!("{number} seconds is no time to wait")))
+            }
+        }
+
+        deserializer.deserialize_any(Time)
+    }
+}
+
+impl JsonSchema for Seconds {
+    fn schema_name() -> Cow<'static, str> {
+        "Seconds".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["integer", "string"],
+            "minimum": 1,
+            "pattern": "^[0-9]+[smh]?$|\\{\\{",
+            "description": "A time: a number of seconds, or such as 30s, 5m or 2h"
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,5 +395,29 @@ mod tests {
         for bad in ["etc", "", "/a/../b", "/a//b", "/./a"] {
             assert!(HostPath::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_account_name_cannot_be_an_option_a_number_or_shell_syntax() {
+        let read = |text: &str| serde_json::from_value::<AccountName>(text.into()).map_err(|e| e.to_string());
+        for good in ["alice", "_apt", "www-data", "j.martin", "HV1$"] {
+            assert_eq!(read(good).unwrap().as_str(), good);
+        }
+        for bad in ["", "-r", "1000", "a b", "a:b", "$(id)", "é", "a/b", "a\n", "$", &"a".repeat(33)] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_seconds_or_has_a_unit() {
+        let read = |json: &str| serde_json::from_str::<Seconds>(json).map(Seconds::count).map_err(|e| e.to_string());
+        assert_eq!(read("90").unwrap(), 90);
+        assert_eq!(read("\"5m\"").unwrap(), 300);
+        assert_eq!(read("\"2h\"").unwrap(), 7200);
+        for bad in ["0", "-1", "\"5 m\"", "\"m\"", "\"1d\"", "\"99999999h\"", "true"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+        assert_eq!(Seconds::of(7200).to_string(), "2 h");
+        assert_eq!(Seconds::of(90).to_string(), "90 s");
     }
 }
