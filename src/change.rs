@@ -292,6 +292,19 @@ impl Change {
         self
     }
 
+    /// Hides those values of an attribute that hold a secret, on both sides.
+    #[must_use]
+    pub fn sensitive(mut self, attribute: &str, holds_secret: impl Fn(&Value) -> bool) -> Self {
+        for found in self.attributes.iter_mut().filter(|a| a.name == attribute) {
+            for side in [&mut found.before, &mut found.after] {
+                if matches!(side, Shown::Value(value) if holds_secret(value)) {
+                    *side = Shown::Sensitive;
+                }
+            }
+        }
+        self
+    }
+
     /// Adds a step.
     #[must_use]
     pub fn step(mut self, step: Step) -> Self {

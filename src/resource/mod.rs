@@ -13,6 +13,7 @@ mod managed_file;
 pub mod read;
 mod registry;
 mod spec;
+mod user;
 
 use std::fmt::Debug;
 use std::sync::Arc;

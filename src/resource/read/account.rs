@@ -1,6 +1,12 @@
-//! Users and groups: one `getent passwd` for the users asked for, one `getent group` for all groups.
+//! Users and groups: one `getent passwd` for the users asked for, one `getent group` for all groups, one
+//! `getent shadow` for those whose password matters.
+//!
+//! A password's hash stays on the host: what travels is its digest. The hash that is wanted is sent along with its
+//! digest, so that no process is needed to see that it is the one that is there.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest, Sha256};
 
 use super::ReadError;
 use crate::sh;
@@ -32,6 +38,67 @@ pub struct GroupState {
     pub gid: u32,
     /// The users that have it as a supplementary group.
     pub members: BTreeSet<String>,
+}
+
+/// What is secret of an account, without the secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShadowState {
+    /// `locked`, `empty`, or `sha256:` and the digest of the password's hash.
+    pub password: String,
+    /// The day on which the account expires, counted from 1970-01-01; none where it does not.
+    #[serde(default)]
+    pub expires: Option<i64>,
+}
+
+/// Returns what [`ShadowState::password`] is for this hash.
+pub fn password_digest(hash: &str) -> String {
+    let digest: String = Sha256::digest(hash.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{digest}")
+}
+
+pub(super) fn shadow_script(users: &BTreeMap<String, Option<String>>) -> Script {
+    if users.is_empty() {
+        return Script::default();
+    }
+    let mut known = String::from("\n");
+    for (user, hash) in users {
+        if let Some(hash) = hash {
+            known.push_str(&format!("{user}:{hash} {}\n", password_digest(hash)));
+        }
+    }
+    sh!(
+        r#"_known={}
+_nl='
+'
+_mark shadow; getent shadow -- {} | while IFS=: read -r _n _h _ _ _ _ _ _e _; do
+  case $_h in
+    '') _s=empty;;
+    '*'*|'!'*) _s=locked;;
+    *) case $_known in
+      *"$_nl$_n:$_h "*) _s=${_known#*"$_nl$_n:$_h "}; _s=${_s%%"$_nl"*};;
+      *) _s=$(printf %s "$_h" | sha256sum); _s=sha256:${_s%% *};;
+    esac;;
+  esac
+  printf '%s:%s:%s\n' "$_n" "$_e" "$_s"
+done || :"#,
+        known,
+        Script::words(users.keys())
+    )
+}
+
+pub(super) fn parse_shadow(data: &[u8], shadows: &mut BTreeMap<String, ShadowState>) -> Result<(), ReadError> {
+    let text = String::from_utf8_lossy(data);
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        let mut fields = line.splitn(3, ':');
+        let (Some(name), Some(expires), Some(password)) = (fields.next(), fields.next(), fields.next()) else {
+            return Err(ReadError::shape(super::SHADOW, "a line without three fields"));
+        };
+        // Shadow's own habit: an empty field and -1 both mean never.
+        let expires = expires.parse().ok().filter(|day| *day >= 0);
+        shadows.insert(name.to_owned(), ShadowState { password: password.to_owned(), expires });
+    }
+    Ok(())
 }
 
 pub(super) fn script(users: &[String], groups_wanted: bool) -> Script {

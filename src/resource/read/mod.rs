@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use crate::shell::Script;
 
-pub use account::{AccountState, GroupState};
+pub use account::{AccountState, GroupState, ShadowState, password_digest};
 pub use bytes::Bytes;
 pub use package::PackageState;
 pub use path::{CONTENT_LIMIT, FileKind, PathState, Want};
@@ -38,6 +38,8 @@ pub enum Query {
     User(String),
     /// A group with its members.
     Group(String),
+    /// A user's expiry and the digest of the password's hash; with the hash that is wanted, where one is.
+    Shadow(String, Option<String>),
     /// Shell text whose output and exit status are the answer. Builtins cost nothing, programs about 1 ms each.
     Snippet {
         /// What the answer is found by again; the same key must mean the same script.
@@ -57,6 +59,7 @@ pub struct Reading {
     units: BTreeMap<String, ()>,
     users: BTreeMap<String, ()>,
     groups: BTreeMap<String, ()>,
+    shadows: BTreeMap<String, Option<String>>,
     snippets: BTreeMap<String, (Vec<(&'static str, &'static str)>, Script)>,
 }
 
@@ -68,6 +71,7 @@ const PACKAGES: &str = "packages";
 const UNITS: &str = "units";
 const PASSWD: &str = "passwd";
 const GROUPS: &str = "groups";
+const SHADOW: &str = "shadow";
 const SNIPPET: &str = "snippet";
 const STATUS: &str = "status";
 const MISSING: &str = "missing";
@@ -91,6 +95,10 @@ impl Reading {
             }
             Query::Group(name) => {
                 self.groups.insert(name, ());
+            }
+            Query::Shadow(name, hash) => {
+                let known = self.shadows.entry(name).or_default();
+                *known = known.take().or(hash);
             }
             Query::Snippet { key, tools, script } => {
                 self.snippets.insert(key, (tools, script));
@@ -131,6 +139,7 @@ impl Reading {
             && self.units.is_empty()
             && self.users.is_empty()
             && self.groups.is_empty()
+            && self.shadows.is_empty()
             && self.snippets.is_empty()
     }
 
@@ -146,6 +155,7 @@ impl Reading {
         script.push(&package::script(&keys(&self.packages)));
         script.push(&unit::script(&keys(&self.units)));
         script.push(&account::script(&keys(&self.users), !self.groups.is_empty()));
+        script.push(&account::shadow_script(&self.shadows));
         for (at, (_, text)) in self.snippets.values().enumerate() {
             script.push(&snippet::script(at, text));
         }
@@ -165,6 +175,9 @@ impl Reading {
         }
         if !self.users.is_empty() || !self.groups.is_empty() {
             tools.push("getent");
+        }
+        if !self.shadows.is_empty() {
+            tools.extend(["getent", "sha256sum"]);
         }
         for (needed, _) in self.snippets.values() {
             tools.extend(needed.iter().map(|(tool, _)| *tool));
@@ -195,6 +208,7 @@ pub struct Answers {
     units: BTreeMap<String, UnitState>,
     users: BTreeMap<String, AccountState>,
     groups: BTreeMap<String, GroupState>,
+    shadows: BTreeMap<String, ShadowState>,
     snippets: BTreeMap<String, SnippetOutput>,
     missing_tools: Vec<String>,
 }
@@ -225,6 +239,11 @@ impl Answers {
         self.groups.get(name)
     }
 
+    /// Returns what is secret of a user, without the secret; `None` where there is no such user.
+    pub fn shadow(&self, name: &str) -> Option<&ShadowState> {
+        self.shadows.get(name)
+    }
+
     /// Returns what a snippet printed and how it ended; `None` where it was not asked.
     pub fn snippet(&self, key: &str) -> Option<&SnippetOutput> {
         self.snippets.get(key)
@@ -247,6 +266,7 @@ impl Answers {
         self.units.extend(other.units);
         self.users.extend(other.users);
         self.groups.extend(other.groups);
+        self.shadows.extend(other.shadows);
         self.snippets.extend(other.snippets);
         self.missing_tools.extend(other.missing_tools);
     }
@@ -316,6 +336,7 @@ impl AnswerReader {
             UNITS => unit::parse(&data, &self.unit_names, &mut answers.units),
             PASSWD => account::parse_passwd(&data, &mut answers.users),
             GROUPS => account::parse_groups(&data, &mut answers.users, &mut answers.groups),
+            SHADOW => account::parse_shadow(&data, &mut answers.shadows),
             SNIPPET => snippet::take_output(rest, data, &self.snippet_keys, &mut answers.snippets),
             STATUS => snippet::take_status(rest, &self.snippet_keys, &mut answers.snippets),
             _ => Err(ReadError::shape(verb, "no such part")),
