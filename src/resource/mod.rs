@@ -9,6 +9,7 @@
 mod cases;
 mod file;
 mod group;
+mod hostname;
 mod managed_file;
 pub mod read;
 mod registry;

@@ -71,6 +71,7 @@ static KINDS: LazyLock<Vec<KindEntry>> = LazyLock::new(|| {
     let mut kinds = vec![
         KindEntry::of::<super::file::File>(),
         KindEntry::of::<super::group::Group>(),
+        KindEntry::of::<super::hostname::Hostname>(),
         KindEntry::of::<super::user::User>(),
     ];
     kinds.sort_by_key(|kind| kind.name);
