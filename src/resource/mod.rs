@@ -14,6 +14,7 @@ mod managed_file;
 pub mod read;
 mod registry;
 mod spec;
+mod timezone;
 mod user;
 
 use std::fmt::Debug;
