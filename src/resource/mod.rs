@@ -11,6 +11,7 @@ mod file;
 mod group;
 mod hostname;
 mod managed_file;
+mod mount;
 pub mod read;
 mod registry;
 mod spec;

@@ -72,6 +72,7 @@ static KINDS: LazyLock<Vec<KindEntry>> = LazyLock::new(|| {
         KindEntry::of::<super::file::File>(),
         KindEntry::of::<super::group::Group>(),
         KindEntry::of::<super::hostname::Hostname>(),
+        KindEntry::of::<super::mount::Mount>(),
         KindEntry::of::<super::timezone::Timezone>(),
         KindEntry::of::<super::user::User>(),
     ];
