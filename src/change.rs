@@ -143,12 +143,15 @@ pub struct Step {
     pub on: Option<HostName>,
     /// What it does to the session.
     pub effect: Effect,
+    /// How many seconds it may take, where that is not the usual time; for a reboot, until the host is back.
+    #[serde(default)]
+    pub seconds: Option<u32>,
 }
 
 impl Step {
     /// Returns a step without a payload, on the resource's own host.
     pub fn new(title: impl Into<String>, script: Script) -> Self {
-        Self { title: title.into(), script, payload: StepPayload::None, on: None, effect: Effect::None }
+        Self { title: title.into(), script, payload: StepPayload::None, on: None, effect: Effect::None, seconds: None }
     }
 
     /// Gives the step bytes to read.
@@ -162,6 +165,13 @@ impl Step {
     #[must_use]
     pub fn with_payload(mut self, payload: StepPayload) -> Self {
         self.payload = payload;
+        self
+    }
+
+    /// Says how many seconds the step may take.
+    #[must_use]
+    pub fn within(mut self, seconds: u32) -> Self {
+        self.seconds = Some(seconds);
         self
     }
 

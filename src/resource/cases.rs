@@ -80,7 +80,9 @@ fn render(kind: &str, case: Case) -> String {
     for query in resource.queries() {
         reading.ask(query);
     }
-    assert!(!reading.is_empty(), "a kind that cannot be observed is no kind");
+    // A command without a condition and a reboot that waits to be notified have nothing to look at.
+    let may_be_blind = matches!(kind, "command" | "reboot");
+    assert!(!reading.is_empty() || may_be_blind, "a kind that cannot be observed is no kind");
     let decision = match resource.decide(&answers(case.answers)) {
         Ok(decision) => decision,
         Err(error) => return format!("{out}error: {error}\nhint: {:?}\n", error.hint()),
@@ -144,7 +146,8 @@ fn write_steps(out: &mut String, word: &str, steps: &[Step]) {
             StepPayload::OutputOf(at) => format!(" with the output of step {at}"),
         };
         let on = step.on.as_ref().map(|host| format!(" on {host}")).unwrap_or_default();
-        writeln!(out, "{word}: {}{on}{payload} {:?}", step.title, step.effect).unwrap();
+        let within = step.seconds.map(|seconds| format!(" within {seconds} s")).unwrap_or_default();
+        writeln!(out, "{word}: {}{on}{payload} {:?}{within}", step.title, step.effect).unwrap();
         for line in step.script.text().lines() {
             writeln!(out, "    | {line}").unwrap();
         }

@@ -5,8 +5,10 @@
 //! answers with what is desired. `engine` carries both across the wire. Delete a kind's file and its line in
 //! `registry`, and only that kind disappears.
 
+mod call;
 #[cfg(test)]
 mod cases;
+mod command;
 mod file;
 mod group;
 mod hostname;
