@@ -8,6 +8,7 @@
 mod call;
 #[cfg(test)]
 mod cases;
+mod check;
 mod command;
 mod file;
 mod group;
