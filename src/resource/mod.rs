@@ -16,6 +16,7 @@ mod hostname;
 mod managed_file;
 mod mount;
 pub mod read;
+mod reboot;
 mod registry;
 mod spec;
 mod timezone;
