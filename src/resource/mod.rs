@@ -10,6 +10,7 @@ mod call;
 mod cases;
 mod check;
 mod command;
+pub mod fact;
 mod file;
 mod group;
 mod hostname;
