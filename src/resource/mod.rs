@@ -5,6 +5,7 @@
 //! answers with what is desired. `engine` carries both across the wire. Delete a kind's file and its line in
 //! `registry`, and only that kind disappears.
 
+mod apt;
 mod call;
 #[cfg(test)]
 mod cases;
@@ -16,6 +17,8 @@ mod group;
 mod hostname;
 mod managed_file;
 mod mount;
+mod package;
+mod parts;
 pub mod read;
 mod reboot;
 mod registry;

@@ -75,6 +75,7 @@ static KINDS: LazyLock<Vec<KindEntry>> = LazyLock::new(|| {
         KindEntry::of::<super::group::Group>(),
         KindEntry::of::<super::hostname::Hostname>(),
         KindEntry::of::<super::mount::Mount>(),
+        KindEntry::of::<super::package::Package>(),
         KindEntry::of::<super::reboot::Reboot>(),
         KindEntry::of::<super::timezone::Timezone>(),
         KindEntry::of::<super::user::User>(),

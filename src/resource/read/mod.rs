@@ -6,6 +6,7 @@
 
 mod account;
 mod bytes;
+mod kernel;
 mod package;
 mod path;
 mod snippet;
@@ -32,6 +33,10 @@ pub enum Query {
     Path(String, Want),
     /// Whether a package is installed, in which version, and whether it is held.
     Package(String),
+    /// The version of a package that apt would install.
+    Candidate(String),
+    /// The text of a file of the kernel's below `/proc` or `/sys`.
+    Kernel(String),
     /// The state of a systemd unit, named with its suffix (`etcd.service`).
     Unit(String),
     /// A user account with its groups.
@@ -56,6 +61,8 @@ pub enum Query {
 pub struct Reading {
     paths: BTreeMap<String, Want>,
     packages: BTreeMap<String, ()>,
+    candidates: BTreeMap<String, ()>,
+    kernel: BTreeMap<String, ()>,
     units: BTreeMap<String, ()>,
     users: BTreeMap<String, ()>,
     groups: BTreeMap<String, ()>,
@@ -68,6 +75,8 @@ const PATHS: &str = "paths";
 const DIGESTS: &str = "digests";
 const CONTENT: &str = "content";
 const PACKAGES: &str = "packages";
+const CANDIDATES: &str = "candidates";
+const KERNEL: &str = "kernel";
 const UNITS: &str = "units";
 const PASSWD: &str = "passwd";
 const GROUPS: &str = "groups";
@@ -86,6 +95,12 @@ impl Reading {
             }
             Query::Package(name) => {
                 self.packages.insert(name, ());
+            }
+            Query::Candidate(name) => {
+                self.candidates.insert(name, ());
+            }
+            Query::Kernel(path) => {
+                self.kernel.insert(path, ());
             }
             Query::Unit(name) => {
                 self.units.insert(name, ());
@@ -136,6 +151,8 @@ impl Reading {
     pub fn is_empty(&self) -> bool {
         self.paths.is_empty()
             && self.packages.is_empty()
+            && self.candidates.is_empty()
+            && self.kernel.is_empty()
             && self.units.is_empty()
             && self.users.is_empty()
             && self.groups.is_empty()
@@ -153,6 +170,8 @@ impl Reading {
         let keys = |map: &BTreeMap<String, ()>| map.keys().cloned().collect::<Vec<_>>();
         script.push(&path::script(&self.paths));
         script.push(&package::script(&keys(&self.packages)));
+        script.push(&package::candidate_script(&keys(&self.candidates)));
+        script.push(&kernel::script(&keys(&self.kernel)));
         script.push(&unit::script(&keys(&self.units)));
         script.push(&account::script(&keys(&self.users), !self.groups.is_empty()));
         script.push(&account::shadow_script(&self.shadows));
@@ -169,6 +188,12 @@ impl Reading {
         }
         if !self.packages.is_empty() {
             tools.push("dpkg-query");
+        }
+        if !self.candidates.is_empty() {
+            tools.push("apt-cache");
+        }
+        if !self.kernel.is_empty() {
+            tools.push("grep");
         }
         if !self.units.is_empty() {
             tools.push("systemctl");
@@ -205,6 +230,8 @@ impl Reading {
 pub struct Answers {
     paths: BTreeMap<String, PathState>,
     packages: BTreeMap<String, PackageState>,
+    candidates: BTreeMap<String, String>,
+    kernel: BTreeMap<String, String>,
     units: BTreeMap<String, UnitState>,
     users: BTreeMap<String, AccountState>,
     groups: BTreeMap<String, GroupState>,
@@ -222,6 +249,16 @@ impl Answers {
     /// Returns a package's state; `None` where dpkg does not know it.
     pub fn package(&self, name: &str) -> Option<&PackageState> {
         self.packages.get(name)
+    }
+
+    /// Returns the version of a package that apt would install; `None` where no repository offers it.
+    pub fn candidate(&self, name: &str) -> Option<&str> {
+        self.candidates.get(name).map(String::as_str)
+    }
+
+    /// Returns the text of a file of the kernel's, without the last newline; `None` where it cannot be read.
+    pub fn kernel(&self, path: &str) -> Option<&str> {
+        self.kernel.get(path).map(String::as_str)
     }
 
     /// Returns a unit's state; `None` where systemd said nothing of it.
@@ -263,6 +300,8 @@ impl Answers {
     pub fn merge(&mut self, other: Answers) {
         self.paths.extend(other.paths);
         self.packages.extend(other.packages);
+        self.candidates.extend(other.candidates);
+        self.kernel.extend(other.kernel);
         self.units.extend(other.units);
         self.users.extend(other.users);
         self.groups.extend(other.groups);
@@ -333,6 +372,8 @@ impl AnswerReader {
             DIGESTS => path::parse_digests(&data, &mut answers.paths),
             CONTENT => path::take_content(rest, data, &mut answers.paths),
             PACKAGES => package::parse(&data, &mut answers.packages),
+            CANDIDATES => package::parse_candidates(&data, &mut answers.candidates),
+            KERNEL => kernel::parse(&data, &mut answers.kernel),
             UNITS => unit::parse(&data, &self.unit_names, &mut answers.units),
             PASSWD => account::parse_passwd(&data, &mut answers.users),
             GROUPS => account::parse_groups(&data, &mut answers.users, &mut answers.groups),

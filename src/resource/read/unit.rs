@@ -14,9 +14,13 @@ pub struct UnitState {
     pub load: String,
     /// `active`, `inactive`, `failed`, `activating`, ...
     pub active: String,
+    /// The finer state: `running`, `exited`, `auto-restart`, ...
+    #[serde(default)]
+    pub sub: String,
     /// `enabled`, `disabled`, `static`, `masked`, `alias`, ...; empty for a unit without a file.
     pub file: String,
     /// Whether the file on disk is newer than what systemd has loaded.
+    #[serde(default)]
     pub needs_reload: bool,
 }
 
@@ -25,7 +29,7 @@ pub(super) fn script(names: &[String]) -> Script {
         return Script::default();
     }
     sh!(
-        "_mark units; systemctl show -p LoadState -p ActiveState -p UnitFileState -p NeedDaemonReload -- {} 2>/dev/null || :",
+        "_mark units; systemctl show -p LoadState -p ActiveState -p SubState -p UnitFileState -p NeedDaemonReload -- {} 2>/dev/null || :",
         Script::words(names)
     )
 }
@@ -49,6 +53,7 @@ pub(super) fn parse(data: &[u8], names: &[String], units: &mut BTreeMap<String, 
             match line.split_once('=') {
                 Some(("LoadState", value)) => state.load = value.to_owned(),
                 Some(("ActiveState", value)) => state.active = value.to_owned(),
+                Some(("SubState", value)) => state.sub = value.to_owned(),
                 Some(("UnitFileState", value)) => state.file = value.to_owned(),
                 Some(("NeedDaemonReload", value)) => state.needs_reload = value == "yes",
                 _ => {}
