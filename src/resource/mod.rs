@@ -22,7 +22,9 @@ mod parts;
 pub mod read;
 mod reboot;
 mod registry;
+mod service;
 mod spec;
+mod systemd;
 mod timezone;
 mod user;
 

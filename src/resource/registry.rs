@@ -77,6 +77,7 @@ static KINDS: LazyLock<Vec<KindEntry>> = LazyLock::new(|| {
         KindEntry::of::<super::mount::Mount>(),
         KindEntry::of::<super::package::Package>(),
         KindEntry::of::<super::reboot::Reboot>(),
+        KindEntry::of::<super::service::Service>(),
         KindEntry::of::<super::timezone::Timezone>(),
         KindEntry::of::<super::user::User>(),
     ];

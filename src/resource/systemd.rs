@@ -1,0 +1,96 @@
+//! How systemd's kinds speak to it: names of units, reloading what changed on disk, and waiting until a start held.
+
+use super::SpecProblem;
+use crate::change::Step;
+use crate::sh;
+use crate::shell::Script;
+
+/// Where the administrator's own units are.
+pub(super) const UNITS: &str = "/etc/systemd/system";
+
+const SUFFIXES: [&str; 9] =
+    [".service", ".socket", ".mount", ".automount", ".swap", ".target", ".path", ".timer", ".slice"];
+
+/// Returns whether the name ends as a unit's does.
+pub(super) fn has_suffix(name: &str) -> bool {
+    SUFFIXES.iter().any(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
+}
+
+/// Returns whether the name is that of a template, of which only instances (`name@instance.service`) run.
+pub(super) fn is_template(unit: &str) -> bool {
+    unit.contains("@.")
+}
+
+/// Returns what is wrong with a unit's name. One wrong name would cost the answers on all units.
+pub(super) fn check_name(field: &'static str, name: &str) -> Option<SpecProblem> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+    let is_name = !name.is_empty()
+        && name.len() <= 255
+        && !name.starts_with(['-', '.', '@'])
+        && name.chars().all(is_plain)
+        && name.matches('@').count() <= 1;
+    if is_name {
+        return None;
+    }
+    let problem = SpecProblem::new(field, format!("{name:?} is not the name of a systemd unit"));
+    Some(problem.help("a name has letters, digits and `:-_.\\@`; `systemd-escape` turns other text into a name"))
+}
+
+/// Returns the step that has systemd read the unit files again.
+pub(super) fn reload_step() -> Step {
+    Step::new("have systemd read its unit files again", Script::constant("systemctl daemon-reload"))
+}
+
+/// Returns the function that has systemd read a unit's file again where it changed since.
+pub(super) fn fresh_function() -> Script {
+    Script::constant(
+        r#"_fresh() {
+  case $(systemctl show -p NeedDaemonReload --value -- "$1") in yes) systemctl daemon-reload;; esac
+}"#,
+    )
+}
+
+/// Returns the script that does `verb` (`start`, `restart`) to a unit and looks whether the unit holds.
+///
+/// `systemctl start` is satisfied once a simple service is forked, also where it dies a moment later; so such a
+/// service is looked at for a second. The others report by themselves when they are ready.
+pub(super) fn start_script(verb: &'static str, unit: &str) -> Script {
+    fresh_function().then(sh!(
+        r#"_unit={}
+_fail() {
+  echo "$_unit $1; systemd and the journal say:" >&2
+  systemctl status --full --no-pager --lines=0 -- "$_unit" >&2 || :
+  journalctl --quiet --no-pager --lines=20 --unit="$_unit" >&2 || :
+  exit 1
+}
+_fresh "$_unit"
+systemctl {} -- "$_unit" || _fail 'did not {}'
+_look=0
+while :; do
+  _type=; _active=; _sub=; _result=
+  _show=$(systemctl show -p Type -p ActiveState -p SubState -p Result -- "$_unit")
+  while IFS='=' read -r _key _value; do
+    case $_key in Type) _type=$_value;; ActiveState) _active=$_value;; SubState) _sub=$_value;; Result) _result=$_value;; esac
+  done <<_END
+$_show
+_END
+  case $_active.$_sub in
+    active.*|reloading.*|activating.start*|activating.auto-restart)
+      if [ "$_sub" = auto-restart ]; then _fail 'started and ended, and systemd starts it again and again'; fi;;
+    failed.*) _fail "started and failed ($_result)";;
+    *) if [ "$_type" = oneshot ] && [ "$_result" = success ]; then
+        echo "$_unit ran and ended, as a service of type oneshot does; leave out its \`state\`, or give it a timer" >&2
+        exit 1
+      fi
+      _fail "started and is now $_active ($_sub)";;
+  esac
+  case $_type in simple|exec|idle) ;; *) break;; esac
+  _look=$((_look + 1))
+  [ "$_look" -lt 5 ] || break
+  sleep 0.25
+done"#,
+        unit,
+        Script::constant(verb),
+        Script::constant(verb)
+    ))
+}
