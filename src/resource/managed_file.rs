@@ -39,6 +39,18 @@ pub struct ObservedFile {
     content: Option<Vec<u8>>,
 }
 
+impl ObservedFile {
+    /// Returns whether anything is there.
+    pub(super) fn is_there(&self) -> bool {
+        self.kind.is_some()
+    }
+
+    /// Returns the content of a regular file as text, where it was read: it is not, where it is as wanted.
+    pub(super) fn text(&self) -> Option<&str> {
+        std::str::from_utf8(self.content.as_deref()?).ok()
+    }
+}
+
 /// Returns the SHA-256 of `bytes` in lowercase hexadecimal.
 pub(super) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()

@@ -26,6 +26,7 @@ mod service;
 mod spec;
 mod systemd;
 mod timezone;
+mod unit;
 mod user;
 
 use std::fmt::Debug;

@@ -79,6 +79,7 @@ static KINDS: LazyLock<Vec<KindEntry>> = LazyLock::new(|| {
         KindEntry::of::<super::reboot::Reboot>(),
         KindEntry::of::<super::service::Service>(),
         KindEntry::of::<super::timezone::Timezone>(),
+        KindEntry::of::<super::unit::Unit>(),
         KindEntry::of::<super::user::User>(),
     ];
     kinds.sort_by_key(|kind| kind.name);

@@ -114,7 +114,12 @@ impl Word for Mode {
 pub struct HostPath(String);
 
 impl HostPath {
-    /// Returns a path of ours.
+    /// Returns a path of ours, which is right by construction.
+    pub fn of(path: String) -> Self {
+        Self(path)
+    }
+
+    /// Returns the path that `text` is.
     ///
     /// # Errors
     /// The text says what is wrong with it.

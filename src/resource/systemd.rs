@@ -94,3 +94,38 @@ done"#,
         Script::constant(verb)
     ))
 }
+
+/// Returns a command that a new unit file (`%`) must pass, for [`ManagedFile`](super::managed_file::ManagedFile).
+///
+/// `systemd-analyze verify` also complains of what is beside the point: a unit that is needed and not there yet, a
+/// program that a later task installs. What counts is what it says of this file's lines, and what makes systemd
+/// refuse the unit.
+pub(super) fn verify_command(unit: &str, dropin: Option<&str>) -> String {
+    let folder = dropin.map_or_else(String::new, |_| format!("/{unit}.d"));
+    let file = dropin.map_or_else(|| unit.to_owned(), |dropin| format!("{unit}.d/{dropin}.conf"));
+    // No `%` but the one: it stands for the new file wherever it is written.
+    let script = sh!(
+        r#"if command -v systemd-analyze >/dev/null; then
+  _check=$(mktemp -d); _file="$_check"/{}
+  mkdir -p -- "$_check"{}; cp -- % "$_file"
+  _said=$(SYSTEMD_UNIT_PATH="$_check:" LC_ALL=C systemd-analyze verify --man=no -- {} 2>&1) || :
+  rm -rf -- "$_check"
+  _bad=0
+  while read -r _line; do
+    case $_line in
+      "$_file":*) _bad=1; echo {}"${_line#"$_file"}" >&2;;
+      {}:*Refusing.) _bad=1; echo "$_line" >&2;;
+    esac
+  done <<_END
+$_said
+_END
+  [ "$_bad" -eq 0 ]
+fi"#,
+        file,
+        folder,
+        unit,
+        file,
+        unit
+    );
+    script.text().to_owned()
+}
