@@ -25,6 +25,7 @@ mod registry;
 mod service;
 mod spec;
 mod systemd;
+mod timer;
 mod timezone;
 mod unit;
 mod user;
