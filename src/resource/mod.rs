@@ -24,6 +24,7 @@ mod reboot;
 mod registry;
 mod service;
 mod spec;
+mod sysctl;
 mod systemd;
 mod timer;
 mod timezone;

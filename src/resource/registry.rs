@@ -78,6 +78,7 @@ static KINDS: LazyLock<Vec<KindEntry>> = LazyLock::new(|| {
         KindEntry::of::<super::package::Package>(),
         KindEntry::of::<super::reboot::Reboot>(),
         KindEntry::of::<super::service::Service>(),
+        KindEntry::of::<super::sysctl::Sysctl>(),
         KindEntry::of::<super::timer::Timer>(),
         KindEntry::of::<super::timezone::Timezone>(),
         KindEntry::of::<super::unit::Unit>(),

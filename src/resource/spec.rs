@@ -376,6 +376,56 @@ impl JsonSchema for Seconds {
     }
 }
 
+/// A setting's value: a text, or a number, with single spaces between its words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct SettingValue(String);
+
+impl SettingValue {
+    /// Returns the value as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for SettingValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Value;
+
+        impl de::Visitor<'_> for Value {
+            type Value = SettingValue;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a whole number")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<SettingValue, E> {
+                Ok(SettingValue(text.split_whitespace().collect::<Vec<_>>().join(" ")))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<SettingValue, E> {
+                Ok(SettingValue(number.to_string()))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<SettingValue, E> {
+                Ok(SettingValue(number.to_string()))
+            }
+        }
+
+        deserializer.deserialize_any(Value)
+    }
+}
+
+impl JsonSchema for SettingValue {
+    fn schema_name() -> Cow<'static, str> {
+        "SettingValue".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "integer"], "description": "A text or a whole number" })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
