@@ -15,6 +15,7 @@ pub mod fact;
 mod file;
 mod group;
 mod hostname;
+mod kernel_module;
 mod managed_file;
 mod mount;
 mod package;

@@ -74,6 +74,7 @@ static KINDS: LazyLock<Vec<KindEntry>> = LazyLock::new(|| {
         KindEntry::of::<super::file::File>(),
         KindEntry::of::<super::group::Group>(),
         KindEntry::of::<super::hostname::Hostname>(),
+        KindEntry::of::<super::kernel_module::KernelModule>(),
         KindEntry::of::<super::mount::Mount>(),
         KindEntry::of::<super::package::Package>(),
         KindEntry::of::<super::reboot::Reboot>(),
