@@ -65,9 +65,17 @@ _sorry() {
     )
 }
 
-/// Returns the script that marks the package lists as older than the repositories.
-pub(super) fn mark_stale() -> Script {
-    sh!("[ -d /var/lib/provision ] || mkdir -p -m 0700 /var/lib/provision\n: >{}", STALE)
+/// Returns the script that marks the package lists as older than the repositories, because of `whom`.
+pub(super) fn mark_stale(whom: &str) -> Script {
+    sh!(
+        r#"if [ ! -e {} ]; then
+  [ -d /var/lib/provision ] || mkdir -p -m 0700 /var/lib/provision
+  echo {} >{}
+fi"#,
+        STALE,
+        whom,
+        STALE
+    )
 }
 
 /// Compares two versions as dpkg does.

@@ -6,6 +6,7 @@
 //! `registry`, and only that kind disappears.
 
 mod apt;
+mod apt_repository;
 mod call;
 #[cfg(test)]
 mod cases;

@@ -69,6 +69,7 @@ impl KindEntry {
 
 static KINDS: LazyLock<Vec<KindEntry>> = LazyLock::new(|| {
     let mut kinds = vec![
+        KindEntry::of::<super::apt_repository::AptRepository>(),
         KindEntry::of::<super::check::Check>(),
         KindEntry::of::<super::command::Command>(),
         KindEntry::of::<super::file::File>(),
