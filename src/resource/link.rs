@@ -62,7 +62,9 @@ mv -fT -- "$_new/link" "$_path""#,
 
     fn remove_step(&self) -> Step {
         let script = sh!(
-            "_path={}\n[ -L \"$_path\" ] || { echo \"$_path is no longer a link\" >&2; exit 1; }\nrm -f -- \"$_path\"",
+            r#"_path={}
+if [ -e "$_path" ] && [ ! -L "$_path" ]; then echo "$_path is no longer a link" >&2; exit 1; fi
+rm -f -- "$_path""#,
             self.path
         );
         Step::new(format!("remove the link {}", self.path), script)

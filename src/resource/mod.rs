@@ -28,6 +28,7 @@ mod reboot;
 mod registry;
 mod service;
 mod spec;
+mod sudoers;
 mod sysctl;
 mod systemd;
 mod timer;

@@ -82,6 +82,7 @@ static KINDS: LazyLock<Vec<KindEntry>> = LazyLock::new(|| {
         KindEntry::of::<super::package::Package>(),
         KindEntry::of::<super::reboot::Reboot>(),
         KindEntry::of::<super::service::Service>(),
+        KindEntry::of::<super::sudoers::Sudoers>(),
         KindEntry::of::<super::sysctl::Sysctl>(),
         KindEntry::of::<super::timer::Timer>(),
         KindEntry::of::<super::timezone::Timezone>(),
