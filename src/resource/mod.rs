@@ -7,6 +7,7 @@
 
 mod apt;
 mod apt_repository;
+mod block;
 mod call;
 #[cfg(test)]
 mod cases;
@@ -31,6 +32,7 @@ mod spec;
 mod sudoers;
 mod sysctl;
 mod systemd;
+mod text_edit;
 mod timer;
 mod timezone;
 mod unit;
