@@ -18,6 +18,7 @@ pub mod fact;
 mod file;
 mod group;
 mod hostname;
+mod hosts_entry;
 mod kernel_module;
 mod link;
 mod managed_file;

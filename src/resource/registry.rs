@@ -77,6 +77,7 @@ static KINDS: LazyLock<Vec<KindEntry>> = LazyLock::new(|| {
         KindEntry::of::<super::file::File>(),
         KindEntry::of::<super::group::Group>(),
         KindEntry::of::<super::hostname::Hostname>(),
+        KindEntry::of::<super::hosts_entry::HostsEntry>(),
         KindEntry::of::<super::kernel_module::KernelModule>(),
         KindEntry::of::<super::link::Link>(),
         KindEntry::of::<super::mount::Mount>(),
