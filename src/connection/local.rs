@@ -164,12 +164,19 @@ mod tests {
         (seen, ended)
     }
 
-    fn left_behind() -> usize {
-        ["/run", "/dev/shm", "/tmp"]
-            .iter()
-            .flat_map(|folder| Utf8Path::new(folder).read_dir_utf8().unwrap().flatten())
-            .filter(|entry| entry.file_name().starts_with("provision."))
-            .count()
+    /// Waits for what another process does.
+    async fn eventually(is_so: impl Fn() -> bool) {
+        for _ in 0..500 {
+            if is_so() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("it did not happen within 10 s");
+    }
+
+    fn is_there(path: &str) -> bool {
+        std::path::Path::new(path).exists()
     }
 
     #[tokio::test]
@@ -315,31 +322,59 @@ mod tests {
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         for shell in SHELLS {
             let mut session = open(shell);
-            let script =
-                sh!("_mark on; touch {}; sleep 0.4; touch {}; _mark off; touch {}", path("1"), path("2"), path("3"));
+            let script = sh!(
+                "echo $_tmp >{}; _mark on; while [ ! -e {} ]; do sleep 0.05; done; touch {}; _mark off; touch {}",
+                path("tmp"),
+                path("go"),
+                path("finished"),
+                path("next"),
+            );
             let request = Request { script, payloads: vec![Payload::Bytes(Arc::from(*b"x"))], deadline: None };
-            let mut frames = 0;
-            let mut count = |_| frames += 1;
-            let cut = tokio::time::timeout(Duration::from_millis(200), session.exchange(request, &mut count)).await;
-            assert!(cut.is_err() && frames == 1, "{shell:?}");
+            let seen = tokio::sync::Notify::new();
+            let mut on_frame = |_| seen.notify_one();
+            tokio::select! {
+                _ = session.exchange(request, &mut on_frame) => panic!("{shell:?}: it ended by itself"),
+                () = seen.notified() => {}
+            }
             drop(session);
-            tokio::time::sleep(Duration::from_millis(600)).await;
-            let there = ["1", "2", "3"].map(|name| std::path::Path::new(&path(name)).exists());
-            assert_eq!(there, [true, true, false], "{shell:?}");
-            for name in ["1", "2"] {
+            let private = std::fs::read_dir(folder.path()).unwrap().count();
+            assert_eq!(private, 1, "{shell:?}");
+            let private = crate::fs::read_to_string(Utf8Path::new(&path("tmp"))).unwrap().trim().to_owned();
+            assert!(private.contains("/provision.") && is_there(&private), "{shell:?}");
+            crate::fs::write_atomic(Utf8Path::new(&path("go")), b"", 0o600).unwrap();
+            // The running step finishes, nothing after it starts, and the host is clean.
+            eventually(|| !is_there(&private)).await;
+            assert!(is_there(&path("finished")) && !is_there(&path("next")), "{shell:?}");
+            for name in ["tmp", "go", "finished"] {
                 std::fs::remove_file(path(name)).unwrap();
             }
         }
-        assert_eq!(left_behind(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_private_folder_is_gone_after_a_close_and_after_a_signal() {
+        for shell in SHELLS {
+            let mut session = open(shell);
+            let (private, _) = run(&mut session, sh!("printf %s $_tmp; stat -c %a $_tmp >&2"), &[b"x"]).await;
+            assert!(is_there(&private), "{shell:?}");
+            session.close().await;
+            assert!(!is_there(&private), "{shell:?}");
+            let mut session = open(shell);
+            let (private, _) = run(&mut session, sh!("printf %s $_tmp"), &[b"x"]).await;
+            let request = Request::new(sh!("kill -HUP $$"), Duration::from_secs(9));
+            let error = session.exchange(request, &mut |_| {}).await.unwrap_err();
+            assert!(matches!(error, SessionError::Lost { .. }), "{shell:?}: {error}");
+            assert!(!is_there(&private), "{shell:?}");
+        }
     }
 
     #[tokio::test]
     async fn silence_has_a_deadline_and_says_where() {
         let mut session = open(&["sh"]);
         run(&mut session, sh!(":"), &[]).await;
-        let request = Request::new(sh!("_mark step 4; echo why >&2; sleep 1"), Duration::from_millis(200));
+        let request = Request::new(sh!("_mark step 4; echo why >&2; sleep 3"), Duration::from_secs(1));
         let error = session.exchange(request, &mut |_| {}).await.unwrap_err();
-        assert_eq!(error.to_string(), "no word from here for 200ms while at `step 4`: why");
+        assert_eq!(error.to_string(), "no word from here for 1s while at `step 4`: why");
         let again = session.exchange(Request::new(sh!(":"), Duration::from_secs(1)), &mut |_| {}).await.unwrap_err();
         assert!(again.to_string().contains("an earlier request did not end"), "{again}");
     }

@@ -19,13 +19,14 @@
 //! is `LENGTH BOUNDARY PAYLOADS\n`, the script, and the payloads, where the boundary closes the script and each
 //! payload on a line of its own: so a truncated script never runs and a truncated file is never taken for whole. The
 //! answer is cut into [`Frame`]s by the boundary, which is drawn anew for each request and never leaves the shell.
-//! Nobody waits for the shell to be there: the first request follows its start at once.
+//! Nobody waits for the shell to be there: the first request follows its start as soon as the host lets it.
 //!
 //! # What a round trip is
-//! [`Counters::round_trips`] counts each wait for an answer that the protocols impose. A first request costs 8: TCP, the
-//! identification, the key exchange, the service request, the offer of the key, its signature, the channel, and
-//! the request itself. Each further key that a host refuses costs one, a bastion that is not yet connected costs its own
-//! 6, one that is costs 1 in place of TCP, a sudo password costs one, and each further request costs one.
+//! [`Counters::round_trips`] counts each wait for an answer that the protocols impose. A first request costs 9: TCP, the
+//! identification, the key exchange, the service request, the offer of the key, its signature, the channel, the start
+//! of the shell (OpenSSH takes no input before that) and the request itself. Each further key that a host
+//! refuses costs one, a bastion that is not yet connected costs its own 6, one that is costs 1 in place of TCP, a sudo
+//! password costs one, and each further request costs one.
 
 mod bastion;
 mod driver;

@@ -446,7 +446,8 @@ impl Shared {
             user: user.clone(),
             start,
             start_timeout: self.settings.login_timeout,
-            round_trips: link.round_trips + 1,
+            // The channel, and its first window, which OpenSSH opens only once the shell is there.
+            round_trips: link.round_trips + 2,
             input: Box::new(writer.make_writer()),
             meter: link.meter.clone(),
             link: Box::new(link),
