@@ -1,7 +1,9 @@
 //! The program that runs on the host, and how it is started.
 //!
 //! It is a POSIX shell program of coreutils' `dd`, `cat`, `mktemp` and `rm` only, tried under dash, bash and busybox.
-//! `dd` with `fullblock` reads exactly what it is told to, where busybox' `head` reads ahead. The stream is descriptor 9
+//! `dd` with `fullblock` reads exactly what it is told to, where busybox' `head` reads ahead. A block that it has read
+//! is read even if it cannot be written, so a full disk leaves the stream where it should be: of a large file `dd` says
+//! how many blocks it has read, and the driver passes over the others. The stream is descriptor 9
 //! of the driver alone: a script reaches it through `/proc` (which only its own user can), so that neither its
 //! commands nor a daemon that it starts can read what is not for them. Where the stream is a socket, which cannot be
 //! opened through `/proc`, a script that has payloads does inherit it.

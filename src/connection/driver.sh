@@ -6,8 +6,18 @@ _in=/proc/$$/fd/9; [ -p "$_in" ] && : <"$_in" || _in=
 _from() { if [ -n "$_in" ]; then "$@" <"$_in"; else "$@" <&9; fi; }
 _cut() {
   if [ "$1" = 0 ]; then :
-  elif [ "$1" -le 1048576 ]; then _from dd bs="$1" count=1 iflag=fullblock 2>/dev/null
-  else _from dd bs=1048576 count=$(($1/1048576)) iflag=fullblock 2>/dev/null && _cut $(($1%1048576)); fi
+  elif [ "$1" -le 1048576 ]; then _from dd bs="$1" count=1 iflag=fullblock status=none
+  else _from dd bs=65536 count=$(($1/65536)) iflag=fullblock status=none && _cut $(($1%65536)); fi
+}
+_file() {
+  { _x=$(_from dd bs=65536 count=$(($1/65536)) iflag=fullblock 2>&1 >&8 8>&-) && _r=0 || _r=$?; } 8>&1
+  if [ $_r = 0 ]; then _cut $(($1%65536)); return; fi
+  echo "$_x" >&2
+  _x=${_x%% records in*}; _x=${_x##*"
+"}; _x=${_x%%+*}
+  [ "$_x" -ge 0 ] 2>/dev/null || { : >"$_tmp/broken"; exit 95; }
+  _cut $(($1-_x*65536)) >/dev/null
+  return $_r
 }
 _mark() { printf "\n%s %s\n" "$_m" "$*" || exit 95; }
 _take() {
@@ -17,7 +27,9 @@ _take() {
   fi
   echo $((_u+_k+33)) >"$_tmp/taken" || exit 95
   if [ $# = 0 ]; then
-    if _cut "$_k" | { cat || { _r=$?; cat >/dev/null; exit $_r; }; }; then _r=0; else _r=$?; fi
+    if [ "$_k" -le 1048576 ]; then if _cut "$_k"; then _r=0; else _r=$?; fi
+    elif [ -f /proc/self/fd/1 ]; then if _file "$_k"; then _r=0; else _r=$?; fi
+    elif _cut "$_k" | { cat || { _r=$?; cat >/dev/null; exit $_r; }; }; then _r=0; else _r=$?; fi
   else
     if _cut "$_k" | { if "$@"; then _r=0; else _r=$?; fi; cat >/dev/null; exit $_r; }; then _r=0; else _r=$?; fi
   fi

@@ -241,6 +241,48 @@ mod tests {
         }
     }
 
+    /// A file system of one megabyte, unmounted when it is dropped. It needs root.
+    struct TinyDisk(tempfile::TempDir);
+
+    impl TinyDisk {
+        fn new() -> Self {
+            let disk = Self(tempfile::tempdir().unwrap());
+            let mut mount = std::process::Command::new("mount");
+            let status = mount.args(["-t", "tmpfs", "-o", "size=1m", "none"]).arg(disk.0.path()).status();
+            assert!(status.is_ok_and(|status| status.success()), "this test mounts a tmpfs, which needs root");
+            disk
+        }
+    }
+
+    impl Drop for TinyDisk {
+        fn drop(&mut self) {
+            std::process::Command::new("umount").arg(self.0.path()).status().ok();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_does_not_fit_is_passed_over_whole() {
+        let disk = TinyDisk::new();
+        let path = |name: &str| disk.0.path().join(name).to_str().unwrap().to_owned();
+        let (fits, large, larger) = (vec![1; 70_000], vec![2; 1_040_000], vec![3; 5_000_001]);
+        for shell in SHELLS {
+            let mut session = open(shell);
+            let script = sh!(
+                "_take 70000 >{}; echo $?; _take 1040000 >{}; echo $?; _take 5000001 >{}; echo $?; rm -f {} {}; _take 2",
+                path("a"),
+                path("b"),
+                path("c"),
+                path("b"),
+                path("c"),
+            );
+            let (seen, ended) = run(&mut session, script, &[&fits, &large, &larger, b"ok"]).await;
+            assert_eq!(seen, "0\n1\n1\nok", "{shell:?}: {}", ended.stderr);
+            assert!(ended.stderr.contains("No space left on device"), "{shell:?}: {}", ended.stderr);
+            let (seen, _) = run(&mut session, sh!("wc -c <{}; rm {}", path("a"), path("a")), &[]).await;
+            assert_eq!(seen, "70000\n", "{shell:?}");
+        }
+    }
+
     #[tokio::test]
     async fn commands_of_a_script_do_not_hold_the_stream() {
         for shell in SHELLS {
