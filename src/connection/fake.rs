@@ -204,3 +204,45 @@ impl Session for FakeSession {
         Box::pin(async {})
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::Target;
+    use crate::sh;
+
+    fn route(host: &str) -> Route {
+        Route { via: Vec::new(), target: Target::Local(host.into()) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hosts_answer_as_scripted_and_everything_they_were_sent_is_recorded() {
+        let fleet = Fleet::new();
+        let mark = |words: &str| Frame::Mark(words.to_owned());
+        fleet.answer("web1", Answer::Frames(vec![mark("a")], 3)).answer("web1", Answer::Drop(vec![mark("b")]));
+        fleet.answer("web2", Answer::Later(Duration::from_secs(5), Box::new(Answer::Silence)));
+        fleet.otherwise(|exchange| (vec![Frame::Data(exchange.payloads.concat())], 0)).unreachable("web3");
+
+        let mut seen = Vec::new();
+        let mut web1 = fleet.open(&route("web1")).await.unwrap();
+        let request = || Request::new(sh!("echo {}", "x y"), Duration::from_secs(60));
+        assert_eq!(web1.exchange(request(), &mut |frame| seen.push(frame)).await.unwrap().status, 3);
+        let error = web1.exchange(request(), &mut |frame| seen.push(frame)).await.unwrap_err();
+        assert!(matches!(error, SessionError::Lost { .. }));
+        let payloads = vec![Payload::Bytes(Arc::from(*b"c"))];
+        let echo = web1.exchange(Request { payloads, ..request() }, &mut |frame| seen.push(frame)).await.unwrap();
+        assert_eq!((echo.status, seen), (0, vec![mark("a"), mark("b"), Frame::Data(b"c".to_vec())]));
+
+        let start = tokio::time::Instant::now();
+        let mut web2 = fleet.open(&route("web2")).await.unwrap();
+        let error = web2.exchange(request(), &mut |_| {}).await.unwrap_err();
+        assert!(matches!(error, SessionError::Silent { .. }));
+        assert_eq!(start.elapsed(), Duration::from_secs(65));
+        assert!(fleet.open(&route("web3")).await.err().unwrap().is_unreachable());
+
+        assert_eq!(fleet.opened(), ["web1".into(), "web2".into()]);
+        let record = fleet.record();
+        assert_eq!((record.len(), record[2].payloads.concat()), (4, b"c".to_vec()));
+        assert_eq!(record[0].script.text(), "echo 'x y'");
+    }
+}

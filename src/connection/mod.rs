@@ -15,7 +15,7 @@
 //! request. Commands that the script starts hold neither the stream of payloads nor the boundary.
 //!
 //! # On the wire
-//! One channel per host carries one `sh` whose program, [`driver`], is a constant in argv and holds no secret. A request
+//! One channel per host carries one `sh` whose program, `driver.sh`, is a constant in argv and holds no secret. A request
 //! is `LENGTH BOUNDARY PAYLOADS\n`, the script, and the payloads, where the boundary closes the script and each
 //! payload on a line of its own: so a truncated script never runs and a truncated file is never taken for whole. The
 //! answer is cut into [`Frame`]s by the boundary, which is drawn anew for each request and never leaves the shell.

@@ -27,6 +27,9 @@ const TAIL: usize = 8 * 1024;
 /// How much is written at once; also the largest packet that SSH servers take.
 const CHUNK: usize = 32 * 1024;
 
+/// How much of a file is read at once.
+const FILE_CHUNK: usize = 8 * CHUNK;
+
 /// How long to wait for the end of the standard error once the standard output has ended.
 const STDERR_GRACE: Duration = Duration::from_secs(2);
 
@@ -557,19 +560,27 @@ async fn send_file(
     let unread = |source| Unsent::File { path: path.to_owned(), source };
     let file = fs::open(path).map_err(|error| unread(error.source))?;
     let mut file = tokio::fs::File::from_std(file);
-    let mut buffer = vec![0; 8 * CHUNK];
+    let (mut current, mut next) = (vec![0; FILE_CHUNK], vec![0; FILE_CHUNK]);
     let mut left = size;
-    while left > 0 {
-        let room = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let read = file.read(buffer.get_mut(..room).unwrap_or_default()).await.map_err(unread)?;
-        if read == 0 {
+    let mut ready = 0;
+    loop {
+        // The next piece is read while the current one is on its way.
+        let room = FILE_CHUNK.min(usize::try_from(left).unwrap_or(usize::MAX));
+        let wanted = next.get_mut(..room).unwrap_or_default();
+        let (read, sent) =
+            tokio::join!(file.read(wanted), put(input, current.get(..ready).unwrap_or_default(), progress));
+        sent?;
+        if left == 0 {
+            return Ok(());
+        }
+        ready = read.map_err(unread)?;
+        if ready == 0 {
             // The host is still waiting for the rest; it takes the end of the session for a broken transfer.
             return Err(unread(changed(size - left, size)));
         }
-        put(input, buffer.get(..read).unwrap_or_default(), progress).await?;
-        left -= read as u64;
+        left -= ready as u64;
+        std::mem::swap(&mut current, &mut next);
     }
-    Ok(())
 }
 
 /// Tells from what sudo printed (in English: `LC_ALL=C`) why it did not start the driver.
