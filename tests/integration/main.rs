@@ -1,3 +1,4 @@
 //! The tests that need more than one module, or a real server.
 
+#[cfg(test)]
 mod connection;
