@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -51,17 +51,31 @@ pub(super) enum Heard {
     },
 }
 
+/// Whether a request waits for what the draining task reads.
+#[derive(Default)]
+struct Gate {
+    is_wanted: AtomicBool,
+    closed: Notify,
+}
+
 /// Where the draining task puts what it reads.
 pub(super) struct Outlet {
     sender: mpsc::Sender<Heard>,
-    is_wanted: Arc<AtomicBool>,
+    gate: Arc<Gate>,
 }
 
 impl Outlet {
-    /// Hands on what was heard. While no request is under way it waits for nobody.
+    /// Hands on what was heard. While no request is under way it waits for nobody, and a request that is given up
+    /// in the meantime lets it go: a channel that is not drained would hold up all others of its bastion.
     pub(super) async fn put(&self, heard: Heard) {
-        if self.is_wanted.load(Ordering::Acquire) {
-            self.sender.send(heard).await.ok();
+        let mut closed = std::pin::pin!(self.gate.closed.notified());
+        closed.as_mut().enable();
+        if self.gate.is_wanted.load(Ordering::Acquire) {
+            tokio::select! {
+                biased;
+                _ = self.sender.send(heard) => {}
+                () = closed => {}
+            }
         } else {
             self.sender.try_send(heard).ok();
         }
@@ -95,7 +109,7 @@ pub(super) struct Parts {
 pub(super) struct Shell {
     parts: Parts,
     output: mpsc::Receiver<Heard>,
-    is_wanted: Arc<AtomicBool>,
+    gate: Arc<Gate>,
     drain: AbortOnDrop,
     exchanges: u32,
     is_usable: bool,
@@ -111,18 +125,19 @@ impl Drop for AbortOnDrop {
 }
 
 /// Lets the draining task wait for us while a request is under way, and for nobody after that.
-struct Wanted<'a>(&'a AtomicBool);
+struct Wanted<'a>(&'a Gate);
 
 impl<'a> Wanted<'a> {
-    fn new(flag: &'a AtomicBool) -> Self {
-        flag.store(true, Ordering::Release);
-        Self(flag)
+    fn new(gate: &'a Gate) -> Self {
+        gate.is_wanted.store(true, Ordering::Release);
+        Self(gate)
     }
 }
 
 impl Drop for Wanted<'_> {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        self.0.is_wanted.store(false, Ordering::Release);
+        self.0.closed.notify_waiters();
     }
 }
 
@@ -244,9 +259,9 @@ impl Shell {
         F: Future<Output = ()> + Send + 'static,
     {
         let (sender, output) = mpsc::channel(32);
-        let is_wanted = Arc::new(AtomicBool::new(false));
-        let drain = AbortOnDrop(tokio::spawn(drain(Outlet { sender, is_wanted: is_wanted.clone() })));
-        Self { parts, output, is_wanted, drain, exchanges: 0, is_usable: true, is_started: false }
+        let gate = Arc::new(Gate::default());
+        let drain = AbortOnDrop(tokio::spawn(drain(Outlet { sender, gate: gate.clone() })));
+        Self { parts, output, gate, drain, exchanges: 0, is_usable: true, is_started: false }
     }
 
     async fn run(&mut self, request: Request, on_frame: &mut (dyn FnMut(Frame) + Send)) -> Result<Ended, SessionError> {
@@ -256,8 +271,8 @@ impl Shell {
         }
         check_files(&self.parts.host, &request.payloads)?;
         self.is_usable = false;
-        let is_wanted = self.is_wanted.clone();
-        let _wanted = Wanted::new(&is_wanted);
+        let gate = self.gate.clone();
+        let _wanted = Wanted::new(&gate);
         if !self.is_started {
             self.give_password().await?;
         }

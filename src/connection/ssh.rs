@@ -360,11 +360,15 @@ impl Shared {
         let connect = async {
             let found = tokio::net::lookup_host((endpoint.address.as_str(), endpoint.port)).await;
             let addresses = found.map_err(|error| failed(Unreachable::Dns, Some(error)))?;
+            let addresses: Vec<_> = addresses.collect();
+            // One address that swallows packets must not use up the time of the others.
+            let share = self.settings.connect_timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
             let mut last = failed(Unreachable::Dns, None);
             for address in addresses {
-                match TcpStream::connect(address).await {
-                    Ok(stream) => return Ok(stream),
-                    Err(error) => last = failed(classify_io(&error), Some(error)),
+                match timeout(share, TcpStream::connect(address)).await {
+                    Ok(Ok(stream)) => return Ok(stream),
+                    Ok(Err(error)) => last = failed(classify_io(&error), Some(error)),
+                    Err(_) => last = failed(Unreachable::TimedOut, None),
                 }
             }
             Err(last)

@@ -440,6 +440,24 @@ async fn hosts_behind_bastions_share_their_connections() {
 }
 
 #[tokio::test]
+async fn a_host_that_nobody_listens_to_does_not_hold_up_the_others() {
+    let lab = Lab::new();
+    let sshd = lab.sshd("");
+    let bastion = Endpoint { host: "bastion1".into(), ..sshd.endpoint() };
+    let beyond = Route { via: vec![bastion], target: Target::Ssh(sshd.endpoint()) };
+    let connector = lab.connector();
+    let (mut loud, mut quiet) = (connector.open(&beyond).await.unwrap(), connector.open(&beyond).await.unwrap());
+    run(&mut quiet, sh!(":")).await.unwrap();
+    let request = Request::new(sh!("head -c 300000000 /dev/zero"), Duration::from_secs(20));
+    let mut on_frame = |_| std::thread::sleep(Duration::from_millis(1));
+    tokio::time::timeout(Duration::from_millis(500), loud.exchange(request, &mut on_frame)).await.unwrap_err();
+    for _ in 0..3 {
+        let answer = tokio::time::timeout(Duration::from_secs(5), run(&mut quiet, sh!("echo heard"))).await;
+        assert_eq!(answer.expect("the quiet host is held up").unwrap(), "heard\n");
+    }
+}
+
+#[tokio::test]
 async fn a_bastion_that_does_not_help_is_named() {
     let lab = Lab::new();
     let target = lab.sshd("");
