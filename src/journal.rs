@@ -45,8 +45,6 @@ pub enum Entry {
         action: Action,
         /// Its steps' titles.
         steps: Vec<String>,
-        /// How it would be taken back: the titles of the reverse, or why there is none.
-        reverse: Vec<String>,
     },
     /// A resource ended.
     Done {

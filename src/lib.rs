@@ -16,6 +16,7 @@ pub mod addr;
 pub mod change;
 pub mod connection;
 pub mod diag;
+pub mod engine;
 pub mod event;
 pub mod fs;
 pub mod graph;

@@ -225,6 +225,39 @@ impl<'a> Binder<'a> {
         Some(self.bind_one((bound.play, bound.task), task, &context, bound.item.clone(), known, problems))
     }
 
+    /// Returns the health checks of a rolling play, bound to a host.
+    ///
+    /// # Errors
+    /// The text says what is wrong with a check; `bind` has reported it with its place before.
+    pub fn bind_health(&self, host: &HostInput, play: usize, known: Known<'_>) -> Result<Vec<Bound>, String> {
+        let Some(play_model) = self.playbook.plays.get(play) else { return Ok(Vec::new()) };
+        let Some(rolling) = &play_model.rolling else { return Ok(Vec::new()) };
+        let context = context_with(&host.context, &play_model.vars, known);
+        let mut checks = Vec::new();
+        for (at, arguments) in rolling.health.iter().enumerate() {
+            let mut problems = Diagnostics::default();
+            let task = Task {
+                span: arguments.span,
+                name: None,
+                kind: crate::model::node::Spanned::new(arguments.span, "check".to_owned()),
+                arguments: arguments.clone(),
+                when: None,
+                for_each: None,
+                notify: Vec::new(),
+                register: None,
+                tags: Vec::new(),
+                on_failure: OnFailure::Stop,
+                vars: Vec::new(),
+            };
+            let bound = self.bind_one((play, at), &task, &context, None, known, &mut problems);
+            match problems.iter().next() {
+                Some(problem) => return Err(problem.message.clone()),
+                None => checks.push(bound),
+            }
+        }
+        Ok(checks)
+    }
+
     #[expect(clippy::too_many_arguments, reason = "the parts of one loop body")]
     fn bind_task(
         &self,

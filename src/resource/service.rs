@@ -9,7 +9,6 @@ use super::{Claim, Kind, ObserveError, SpecProblem, systemd};
 use crate::addr::ResourceId;
 use crate::change::{Action, Attributes, Change, Step};
 use crate::sh;
-use crate::shell::Script;
 
 /// A systemd service, or another unit that runs. What is not said is not managed; a service with nothing but its
 /// name is there to be notified.

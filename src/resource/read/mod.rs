@@ -131,20 +131,18 @@ impl Reading {
             Query::Unit(name) => self.units.contains_key(name),
             Query::User(name) => self.users.contains_key(name),
             Query::Group(name) => self.groups.contains_key(name),
+            Query::Candidate(name) => self.candidates.contains_key(name),
+            Query::Kernel(path) => self.kernel.contains_key(path),
+            Query::Shadow(name, hash) => self.shadows.get(name).is_some_and(|known| hash.is_none() || known == hash),
             Query::Snippet { key, .. } => self.snippets.contains_key(key),
         }
     }
 
-    /// Adds all questions of `other`.
-    pub fn join(&mut self, other: Reading) {
-        for (path, want) in other.paths {
-            self.ask(Query::Path(path, want));
-        }
-        self.packages.extend(other.packages);
-        self.units.extend(other.units);
-        self.users.extend(other.users);
-        self.groups.extend(other.groups);
-        self.snippets.extend(other.snippets);
+    /// Returns how many things are asked.
+    pub fn len(&self) -> usize {
+        let packages = self.packages.len() + self.candidates.len();
+        let accounts = self.users.len() + self.groups.len() + self.shadows.len();
+        self.paths.len() + packages + self.kernel.len() + self.units.len() + accounts + self.snippets.len()
     }
 
     /// Returns whether nothing is asked.
@@ -212,16 +210,17 @@ impl Reading {
         tools
     }
 
-    /// Returns the reader of this reading's stream.
-    pub fn reader(&self) -> AnswerReader {
-        AnswerReader {
-            unit_names: self.units.keys().cloned().collect(),
-            snippet_keys: self.snippets.keys().cloned().collect(),
-            part: None,
-            data: Vec::new(),
-            answers: Answers::default(),
-        }
+    /// Returns what a reader of this reading's stream must know.
+    pub fn asked(&self) -> Asked {
+        Asked { units: self.units.keys().cloned().collect(), snippets: self.snippets.keys().cloned().collect() }
     }
+}
+
+/// What was asked, as far as the stream of answers does not say it itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    units: Vec<String>,
+    snippets: Vec<String>,
 }
 
 /// What a host answered.
@@ -333,14 +332,18 @@ impl ReadError {
 /// Reads the stream of answers, part by part.
 #[derive(Debug)]
 pub struct AnswerReader {
-    unit_names: Vec<String>,
-    snippet_keys: Vec<String>,
+    asked: Asked,
     part: Option<String>,
     data: Vec<u8>,
     answers: Answers,
 }
 
 impl AnswerReader {
+    /// Returns a reader for the answers to what was asked.
+    pub fn new(asked: Asked) -> Self {
+        Self { asked, part: None, data: Vec::new(), answers: Answers::default() }
+    }
+
     /// Takes a line that the script printed with `_mark`: the part before it is complete.
     pub fn mark(&mut self, line: &str) -> Result<(), ReadError> {
         self.finish_part()?;
@@ -374,12 +377,12 @@ impl AnswerReader {
             PACKAGES => package::parse(&data, &mut answers.packages),
             CANDIDATES => package::parse_candidates(&data, &mut answers.candidates),
             KERNEL => kernel::parse(&data, &mut answers.kernel),
-            UNITS => unit::parse(&data, &self.unit_names, &mut answers.units),
+            UNITS => unit::parse(&data, &self.asked.units, &mut answers.units),
             PASSWD => account::parse_passwd(&data, &mut answers.users),
             GROUPS => account::parse_groups(&data, &mut answers.users, &mut answers.groups),
             SHADOW => account::parse_shadow(&data, &mut answers.shadows),
-            SNIPPET => snippet::take_output(rest, data, &self.snippet_keys, &mut answers.snippets),
-            STATUS => snippet::take_status(rest, &self.snippet_keys, &mut answers.snippets),
+            SNIPPET => snippet::take_output(rest, data, &self.asked.snippets, &mut answers.snippets),
+            STATUS => snippet::take_status(rest, &self.asked.snippets, &mut answers.snippets),
             _ => Err(ReadError::shape(verb, "no such part")),
         }
     }

@@ -1,0 +1,280 @@
+//! An executor: owns the session of one host, and does the jobs that come one after the other.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, mpsc};
+
+use super::job::{HostJob, HostMessage, Lock, Questions, Work};
+use super::script;
+use crate::addr::{ResourceId, RunId};
+use crate::connection::{Connect, ConnectError, Frame, Request, Route, Session, SessionError};
+use crate::event::{Cost, Reach};
+use crate::resource::read::{AnswerReader, Answers, Asked, Bytes, ReadError};
+use crate::shell::Script;
+
+/// How long a host may be silent while it is read.
+const READ_SILENCE: Duration = Duration::from_secs(300);
+
+/// How long a host may be silent while it is changed: a large package or a slow service takes its time.
+const APPLY_SILENCE: Duration = Duration::from_secs(1800);
+
+/// How much of a step's output is kept.
+const OUTPUT_LIMIT: usize = 64 * 1024;
+
+/// How often a rebooting host is tried again.
+const REBOOT_POLL: Duration = Duration::from_secs(2);
+
+/// A job and where its messages go.
+pub(super) struct Order {
+    pub job: HostJob,
+    pub replies: mpsc::UnboundedSender<HostMessage>,
+}
+
+/// Does the jobs of one host until there are no more.
+pub(super) async fn run(
+    connect: Arc<dyn Connect>,
+    route: Route,
+    active: Arc<Semaphore>,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+) {
+    let mut executor = Executor { connect, route, session: None };
+    while let Some(Order { job, replies }) = orders.recv().await {
+        // The limit is on hosts that are being worked on; a session that only waits costs no more than its memory.
+        let permit = active.acquire().await;
+        let last = executor.perform(job, &replies).await;
+        drop(permit);
+        replies.send(last).ok();
+    }
+    if let Some(session) = executor.session {
+        session.close().await;
+    }
+}
+
+struct Executor {
+    connect: Arc<dyn Connect>,
+    route: Route,
+    session: Option<Box<dyn Session>>,
+}
+
+/// Why a job ended early.
+enum Trouble {
+    Connect(ConnectError),
+    Session(SessionError),
+    Read(ReadError),
+    Lock,
+}
+
+impl From<Trouble> for HostMessage {
+    fn from(trouble: Trouble) -> Self {
+        let (error, hint, is_unreachable) = match &trouble {
+            Trouble::Connect(error) => (with_causes(error), error.hint(), error.is_unreachable()),
+            Trouble::Session(error) => (with_causes(error), error.hint(), error.is_unreachable()),
+            Trouble::Read(error) => (with_causes(error), None, false),
+            Trouble::Lock => (
+                "take the host's lock in /var/lib/provision".to_owned(),
+                Some("is the file system full or read-only?".to_owned()),
+                false,
+            ),
+        };
+        let reach = if is_unreachable { Reach::Unreachable } else { Reach::Reached };
+        HostMessage::Failed { error, hint, reach }
+    }
+}
+
+/// Returns an error with all its causes in one line.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}
+
+/// What one exchange brought.
+#[derive(Default)]
+struct Heard {
+    answers: Answers,
+    pending: Vec<ResourceId>,
+    held_by: Option<String>,
+    lock_failed: bool,
+    output: Vec<u8>,
+    status: i32,
+    stderr: String,
+}
+
+impl Executor {
+    async fn perform(&mut self, job: HostJob, replies: &mpsc::UnboundedSender<HostMessage>) -> HostMessage {
+        match self.try_perform(job, replies).await {
+            Ok(message) => message,
+            Err(trouble) => {
+                // After an error a session is of no further use.
+                self.session = None;
+                trouble.into()
+            }
+        }
+    }
+
+    async fn try_perform(
+        &mut self,
+        job: HostJob,
+        replies: &mpsc::UnboundedSender<HostMessage>,
+    ) -> Result<HostMessage, Trouble> {
+        let heard = match job {
+            HostJob::Read { questions, lock } => self.read(&questions, lock.as_ref(), replies).await?,
+            HostJob::Apply { run, works, verify } => self.apply(&run, &works, &verify, replies).await?,
+            HostJob::Run { script } => {
+                let request = Request::new(script, APPLY_SILENCE);
+                self.exchange(request, Asked::default(), false, replies).await?
+            }
+            HostJob::AwaitReboot { boot_id, seconds, lock } => {
+                self.await_reboot(&boot_id, seconds, &lock, replies).await?
+            }
+        };
+        if let Some(by) = heard.held_by {
+            return Ok(HostMessage::Held { by });
+        }
+        if heard.lock_failed {
+            return Err(Trouble::Lock);
+        }
+        Ok(HostMessage::Done {
+            answers: heard.answers,
+            pending: heard.pending,
+            output: Bytes(heard.output),
+            status: heard.status,
+            stderr: heard.stderr,
+            cost: self.cost(),
+        })
+    }
+
+    fn cost(&self) -> Cost {
+        let Some(session) = &self.session else { return Cost::default() };
+        let counters = session.counters();
+        Cost {
+            round_trips: counters.round_trips,
+            exchanges: counters.exchanges,
+            bytes_sent: counters.bytes_sent,
+            bytes_received: counters.bytes_received,
+        }
+    }
+
+    async fn read(
+        &mut self,
+        questions: &Questions,
+        lock: Option<&Lock>,
+        replies: &mpsc::UnboundedSender<HostMessage>,
+    ) -> Result<Heard, Trouble> {
+        let request = Request::new(script::read(questions, lock), READ_SILENCE);
+        self.exchange(request, questions.asked.clone(), true, replies).await
+    }
+
+    async fn apply(
+        &mut self,
+        run: &RunId,
+        works: &[Work],
+        verify: &Questions,
+        replies: &mpsc::UnboundedSender<HostMessage>,
+    ) -> Result<Heard, Trouble> {
+        let (script, payloads) = script::apply(run, works, verify);
+        let request = Request { script, payloads, deadline: Some(APPLY_SILENCE) };
+        self.exchange(request, verify.asked.clone(), false, replies).await
+    }
+
+    /// Sends a request and sorts what comes back. `is_reading` is whether everything that comes is answers.
+    async fn exchange(
+        &mut self,
+        request: Request,
+        asked: Asked,
+        is_reading: bool,
+        replies: &mpsc::UnboundedSender<HostMessage>,
+    ) -> Result<Heard, Trouble> {
+        if self.session.is_none() {
+            replies.send(HostMessage::Connecting).ok();
+            self.session = Some(self.connect.open(&self.route).await.map_err(Trouble::Connect)?);
+        }
+        let Some(session) = &mut self.session else { return Err(Trouble::Lock) };
+        let mut heard = Heard::default();
+        let mut reader = AnswerReader::new(asked);
+        let mut wrong: Option<ReadError> = None;
+        let mut reading = is_reading;
+        let mut on_frame = |frame: Frame| match frame {
+            Frame::Mark(line) => {
+                let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
+                match word {
+                    "begin" => {
+                        heard.output.clear();
+                        if let Some((work, step)) = two_numbers(rest) {
+                            replies.send(HostMessage::StepStarted { work, step }).ok();
+                        }
+                    }
+                    "end" => {
+                        let (place, status) = rest.rsplit_once(' ').unwrap_or((rest, ""));
+                        if let (Some((work, step)), Ok(status)) = (two_numbers(place), status.parse()) {
+                            let output = Bytes(std::mem::take(&mut heard.output));
+                            replies.send(HostMessage::StepEnded { work, step, status, output }).ok();
+                        }
+                    }
+                    "verify" => reading = true,
+                    "pending" => heard.pending.extend(rest.parse().ok()),
+                    "lock" => match rest.split_once(' ') {
+                        Some(("held", by)) => heard.held_by = Some(by.to_owned()),
+                        _ => heard.lock_failed = true,
+                    },
+                    _ if reading => wrong = wrong.take().or(reader.mark(&line).err()),
+                    _ => {}
+                }
+            }
+            Frame::Data(bytes) if reading => reader.data(&bytes),
+            Frame::Data(bytes) => {
+                heard.output.extend_from_slice(&bytes);
+                if heard.output.len() > 2 * OUTPUT_LIMIT {
+                    let cut = heard.output.len() - OUTPUT_LIMIT;
+                    heard.output.drain(..cut);
+                }
+            }
+        };
+        let ended = session.exchange(request, &mut on_frame).await.map_err(Trouble::Session)?;
+        heard.status = ended.status;
+        heard.stderr = ended.stderr;
+        if let Some(error) = wrong {
+            return Err(Trouble::Read(error));
+        }
+        heard.answers = reader.finish().map_err(Trouble::Read)?;
+        Ok(heard)
+    }
+
+    async fn await_reboot(
+        &mut self,
+        boot_id: &str,
+        seconds: u64,
+        lock: &Lock,
+        replies: &mpsc::UnboundedSender<HostMessage>,
+    ) -> Result<Heard, Trouble> {
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        loop {
+            if let Some(session) = self.session.take() {
+                tokio::time::timeout(REBOOT_POLL, session.close()).await.ok();
+            }
+            tokio::time::sleep(REBOOT_POLL).await;
+            let script = Script::constant("read -r _b </proc/sys/kernel/random/boot_id && echo \"$_b\"");
+            let seen =
+                self.exchange(Request::new(script, Duration::from_secs(20)), Asked::default(), false, replies).await;
+            match seen {
+                Ok(heard) if String::from_utf8_lossy(&heard.output).trim() != boot_id => {
+                    return self.read(&Questions::default(), Some(lock), replies).await;
+                }
+                Err(trouble) if Instant::now() >= deadline => return Err(trouble),
+                Ok(heard) if Instant::now() >= deadline => return Ok(Heard { status: 1, ..heard }),
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+}
+
+fn two_numbers(text: &str) -> Option<(usize, usize)> {
+    let (first, second) = text.split_once(' ')?;
+    Some((first.parse().ok()?, second.parse().ok()?))
+}

@@ -1,0 +1,174 @@
+//! Observing: one exchange with each host, all hosts at once, and the decision from what they answered.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use serde_json::Value;
+
+use super::job::{HostJob, HostMessage, Lock};
+use super::{Fleet, HostFailure, Listener, script};
+use crate::addr::{HostName, ResourceId};
+use crate::diag::{Diagnostics, Sources};
+use crate::event::{Event, Reach};
+use crate::plan::bind::{Binder, Bound, BoundState, HostInput, Known};
+use crate::plan::{self, HostPlan};
+use crate::resource::fact;
+use crate::resource::read::{Answers, Query, Reading};
+
+/// What is to be observed.
+pub struct ObserveRequest<'a> {
+    /// The executors.
+    pub fleet: &'a Fleet,
+    /// What binds tasks to hosts.
+    pub binder: &'a Binder<'a>,
+    /// Where the tasks stand.
+    pub sources: &'a Sources,
+    /// The hosts.
+    pub hosts: &'a [HostInput],
+    /// The tasks of each host, as far as they could be bound without facts.
+    pub bounds: BTreeMap<HostName, Vec<Bound>>,
+    /// Groups of facts to read beside those that the playbook speaks of.
+    pub facts: BTreeSet<String>,
+    /// Who takes the hosts' locks, for a run that will change them.
+    pub lock: Option<Lock>,
+    /// Who is told.
+    pub listener: &'a Listener<'a>,
+}
+
+/// A host that was observed.
+#[derive(Debug)]
+pub struct ObservedHost {
+    /// What would happen.
+    pub plan: HostPlan,
+    /// Its tasks, bound with its facts.
+    pub bounds: Vec<Bound>,
+    /// Its facts.
+    pub facts: Value,
+}
+
+impl ObserveRequest<'_> {
+    /// Observes all hosts. What is wrong with the playbook and shows only with a host's facts is added to `problems`.
+    pub async fn run(
+        mut self,
+        problems: &mut Diagnostics,
+    ) -> (BTreeMap<HostName, ObservedHost>, BTreeMap<HostName, HostFailure>) {
+        let mut bounds = std::mem::take(&mut self.bounds);
+        let found = RefCell::new(Diagnostics::default());
+        let mut groups: BTreeSet<String> = self.binder.facts_used();
+        groups.extend(self.facts.iter().cloned());
+        let (this, groups, found_by_all) = (&self, &groups, &found);
+        let mut waiting: FuturesUnordered<_> = self
+            .hosts
+            .iter()
+            .map(|host| {
+                let own = bounds.remove(&host.name).unwrap_or_default();
+                async move { (host.name.clone(), this.observe(host, own, groups, found_by_all).await) }
+            })
+            .collect();
+        let (mut observed, mut failed) = (BTreeMap::new(), BTreeMap::new());
+        while let Some((host, result)) = waiting.next().await {
+            match result {
+                Ok(state) => {
+                    observed.insert(host, state);
+                }
+                Err(failure) => {
+                    (self.listener)(Event::HostFailed {
+                        host: host.clone(),
+                        error: failure.error.clone(),
+                        hint: failure.hint.clone(),
+                        reach: failure.reach,
+                    });
+                    failed.insert(host, failure);
+                }
+            }
+        }
+        drop(waiting);
+        problems.extend(found.into_inner());
+        (observed, failed)
+    }
+
+    async fn observe(
+        &self,
+        host: &HostInput,
+        mut bounds: Vec<Bound>,
+        groups: &BTreeSet<String>,
+        found: &RefCell<Diagnostics>,
+    ) -> Result<ObservedHost, HostFailure> {
+        let names: BTreeSet<&str> = groups.iter().map(String::as_str).collect();
+        let mut asked = Reading::default();
+        for query in fact::queries(&names) {
+            asked.ask(query);
+        }
+        ask_all(&mut asked, plan::questions(&bounds));
+        let (mut answers, pending) = self.read(&host.name, &asked, self.lock.clone()).await?;
+        let facts = fact::parse(&names, &answers).map_err(|error| HostFailure {
+            error: error.to_string(),
+            hint: error.hint(),
+            reach: Reach::Reached,
+        })?;
+        if bounds.iter().any(waits_for_facts) {
+            let mut problems = Diagnostics::default();
+            let known = Known { facts: Some(&facts), registered: None };
+            bounds = self.binder.bind(host, known, &mut problems);
+            let is_wrong = problems.has_errors();
+            found.borrow_mut().extend(problems);
+            if is_wrong {
+                let error = "the playbook cannot be applied to it with the facts that it has".to_owned();
+                return Err(HostFailure { error, hint: None, reach: Reach::Reached });
+            }
+            let further = plan::further_questions(&bounds, &asked);
+            if !further.is_empty() {
+                let (more, _) = self.read(&host.name, &further, None).await?;
+                answers.merge(more);
+            }
+        }
+        let plan = plan::decide(&host.name, &bounds, &answers, &pending, self.sources, self.binder.vault());
+        Ok(ObservedHost { plan, bounds, facts })
+    }
+
+    async fn read(
+        &self,
+        host: &HostName,
+        reading: &Reading,
+        lock: Option<Lock>,
+    ) -> Result<(Answers, BTreeSet<ResourceId>), HostFailure> {
+        let job = HostJob::Read { questions: script::questions(reading), lock };
+        let last = self.fleet.call(host, job, |message| {
+            if matches!(message, HostMessage::Connecting) {
+                (self.listener)(Event::Connecting { host: host.clone() });
+            }
+        });
+        match last.await {
+            HostMessage::Done { answers, pending, cost, .. } => {
+                (self.listener)(Event::Observed { host: host.clone(), resources: reading.len(), cost });
+                Ok((answers, pending.into_iter().collect()))
+            }
+            HostMessage::Held { by } => Err(HostFailure {
+                error: format!("{host} is being changed by another run: {by}"),
+                hint: Some("wait until it is done; the lock of a run that died frees itself".to_owned()),
+                reach: Reach::Reached,
+            }),
+            HostMessage::Failed { error, hint, reach } => Err(HostFailure { error, hint, reach }),
+            other => Err(HostFailure {
+                error: format!("{host} ended its job with {other:?}"),
+                hint: None,
+                reach: Reach::Reached,
+            }),
+        }
+    }
+}
+
+fn ask_all(reading: &mut Reading, queries: Vec<Query>) {
+    for query in queries {
+        reading.ask(query);
+    }
+}
+
+fn waits_for_facts(bound: &Bound) -> bool {
+    match &bound.state {
+        BoundState::WaitsForFacts => true,
+        BoundState::Ready { content_waits, when_waits, .. } => *content_waits || *when_waits,
+        _ => false,
+    }
+}
