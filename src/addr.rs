@@ -1,4 +1,4 @@
-//! Names: of hosts, plays, kinds, resources and runs.
+//! Names: of hosts and what the inventory sorts them by, of plays, kinds, resources and runs.
 //!
 //! Every other module speaks of things by these types and prints them in this one form, so a name in a plan, an
 //! error, a log or on the command line can be pasted into any other. Nothing here knows what a name refers to.
@@ -72,6 +72,26 @@ macro_rules! name_type {
 name_type!(
     /// The name of a host, unique in an inventory.
     HostName
+);
+name_type!(
+    /// The name of a site, unique in an inventory.
+    SiteName
+);
+name_type!(
+    /// The name of a security zone, unique in an inventory.
+    ZoneName
+);
+name_type!(
+    /// The name of a network, unique in an inventory.
+    NetworkName
+);
+name_type!(
+    /// The name of a plane: a part of the fleet with an administration of its own.
+    PlaneName
+);
+name_type!(
+    /// The name of a group of hosts, unique in an inventory.
+    GroupName
 );
 name_type!(
     /// The name of a play, unique in a playbook.

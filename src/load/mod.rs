@@ -2,5 +2,7 @@
 //!
 //! Nothing here decides what a configuration should be (that is `policy`), and nothing here reaches a host.
 
+pub mod inventory;
 pub mod playbook;
+pub mod secrets;
 pub mod yaml;

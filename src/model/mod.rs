@@ -3,5 +3,8 @@
 //! Everything here is plain data that came from files; reading those files is `load`'s work. Nothing in this
 //! floor knows of playbook kinds, plans or connections.
 
+pub mod inventory;
 pub mod node;
 pub mod playbook;
+pub mod selector;
+pub mod vars;

@@ -2,3 +2,5 @@
 
 #[cfg(test)]
 mod connection;
+#[cfg(test)]
+mod inventory;

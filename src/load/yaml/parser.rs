@@ -15,7 +15,7 @@ pub const MAX_BYTES: u64 = 32 << 20;
 pub const MAX_DEPTH: usize = 100;
 
 /// How much memory the copies that aliases stand for may take in one file, in rough bytes.
-const MAX_ALIAS_COST: usize = 64 << 20;
+const MAX_ALIAS_COST: usize = 16 << 20;
 
 /// The most values in one file; ten thousand hosts are about half a million.
 const MAX_VALUES: usize = 4_000_000;
