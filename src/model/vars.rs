@@ -157,6 +157,7 @@ pub fn resolve<'a>(layers: impl IntoIterator<Item = (Layer, &'a Vars)>) -> Index
 pub const RESERVED: &[&str] = &[
     "host",
     "hosts",
+    "address",
     "site",
     "room",
     "rack",
@@ -167,7 +168,9 @@ pub const RESERVED: &[&str] = &[
     "interfaces",
     "record",
     "provided_by",
+    "operators",
     "facts",
+    "registered",
     "inventory",
     "networks",
     "vars",

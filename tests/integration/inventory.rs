@@ -65,3 +65,24 @@ fn what_is_reported_is_what_each_case_expects() {
     }
     assert!(failures.is_empty(), "\n{failures}");
 }
+
+fn loads_clean(folder: &str) -> Inventory {
+    let path = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let (inventory, found) = load(&path, &path, &[]);
+    assert_eq!(found, "");
+    inventory.unwrap()
+}
+
+#[test]
+fn the_demo_inventory_loads_without_a_word() {
+    let inventory = loads_clean("inventories/demo");
+    assert_eq!(inventory.hosts.len(), 8);
+    for host in inventory.hosts.values() {
+        let address = host.ssh.address.as_ref().unwrap();
+        let interfaces = host.interfaces.values();
+        let network = interfaces.filter(|i| i.address.is_some_and(|a| a.to_string() == address.value));
+        let network = network.filter_map(|i| inventory.network_of(i)).next().unwrap().1;
+        assert_eq!(Some(&network.site), host.site.as_ref(), "{}", host.name);
+        assert!(network.gateway.is_some(), "{}", host.name);
+    }
+}
