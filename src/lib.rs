@@ -14,6 +14,7 @@
 
 pub mod addr;
 pub mod change;
+pub mod cli;
 pub mod connection;
 pub mod diag;
 pub mod engine;
@@ -24,6 +25,7 @@ pub mod journal;
 pub mod load;
 pub mod model;
 pub mod plan;
+pub mod report;
 pub mod resource;
 pub mod secret;
 pub mod shell;

@@ -83,7 +83,7 @@ impl From<Trouble> for HostMessage {
 }
 
 /// Returns an error with all its causes in one line.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
@@ -259,7 +259,7 @@ impl Executor {
                 tokio::time::timeout(REBOOT_POLL, session.close()).await.ok();
             }
             tokio::time::sleep(REBOOT_POLL).await;
-            let script = Script::constant("read -r _b </proc/sys/kernel/random/boot_id && echo \"$_b\"");
+            let script = Script::constant("cat /proc/sys/kernel/random/boot_id");
             let seen =
                 self.exchange(Request::new(script, Duration::from_secs(20)), Asked::default(), false, replies).await;
             match seen {

@@ -23,6 +23,7 @@ use executor::Order;
 use job::{HostJob, HostMessage};
 
 pub use dispatch::{Applied, ApplyRequest, Stop};
+pub use executor::with_causes;
 pub use observe::{ObserveRequest, ObservedHost};
 
 /// Why a host takes no part.

@@ -27,7 +27,8 @@ _lock() {
   command -v flock >/dev/null 2>&1 || { _mark missing flock; exit 0; }
   (
     flock -w 20 8 || { _mark lock failed; exit 1; }
-    read -r _boot </proc/sys/kernel/random/boot_id || _boot=none
+    # dash reads one byte at a time, and a file of /proc/sys has only its first byte for such a reader.
+    _boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null) || _boot=none
     if [ -s "$_state/lock" ] && read -r _pid _start _at _who <"$_state/lock"; then
       if [ "$_at" = "$_boot" ] && [ "$_pid" != $$ ] && [ "$(_since_boot "$_pid" 2>/dev/null)" = "$_start" ]; then
         _mark lock held "$_who"; exit 1

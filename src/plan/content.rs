@@ -100,6 +100,16 @@ impl Contents {
         Some(span_at(template.file, &template.text, line, column))
     }
 
+    /// Returns the digest of each file that some resource asked for.
+    pub fn digests(&self) -> Vec<(Utf8PathBuf, String)> {
+        let hashed = self.hashed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let digests = hashed.values().filter_map(|content| match content {
+            Ok(Content::File { path, sha256, .. }) => Some((path.clone(), sha256.clone())),
+            _ => None,
+        });
+        digests.collect()
+    }
+
     /// Returns a file of the project's `files` folder, by size and digest; it is hashed once in a run.
     ///
     /// # Errors
