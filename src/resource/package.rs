@@ -304,7 +304,9 @@ impl Package {
                 continue;
             }
             before.insert(self.attribute(name, "state"), json!(found.state.word()));
-            if found.state.is_there() {
+            if found.state == State::HalfInstalled {
+                todo.broken.push(name.clone());
+            } else if found.state.is_there() {
                 before.insert(self.attribute(name, "version"), json!(found.version));
                 todo.former.push((name.clone(), found.version.clone()));
                 if found.held {
@@ -322,6 +324,14 @@ impl Package {
         if todo.configure {
             change = change.step(configure_step());
         }
+        if !todo.broken.is_empty() {
+            let script = apt::functions().then(sh!(
+                r#"dpkg --force-remove-reinstreq --remove -- {} >"$_log" 2>&1 || _sorry 'dpkg could not remove {}'"#,
+                Script::words(&todo.broken),
+                Plain(&todo.broken)
+            ));
+            change = change.step(Step::new(format!("remove the incomplete {}", listed(&todo.broken)), script));
+        }
         let verb = if is_purge { "purge" } else { "remove" };
         let mut options = vec![verb];
         if !todo.held.is_empty() && self.hold == Some(false) {
@@ -332,7 +342,10 @@ impl Package {
         if is_purge {
             return change.irreversible("purging deletes a package's configuration files and may delete its data");
         }
-        let mut reverse = vec![self.install_former_step(&todo.former)];
+        let mut reverse = Vec::new();
+        if !todo.former.is_empty() {
+            reverse.push(self.install_former_step(&todo.former));
+        }
         if !todo.held.is_empty() {
             reverse.push(mark_step("hold", &todo.held));
         }
@@ -462,6 +475,8 @@ struct Todo {
     mark: Vec<String>,
     /// Those that were held and whose version changes, or that go.
     held: Vec<String>,
+    /// Those whose files are incomplete, which apt does not remove.
+    broken: Vec<String>,
     configure: bool,
     reinstall: bool,
     is_downgrade: bool,
