@@ -7,6 +7,7 @@
 
 mod apt;
 mod apt_repository;
+mod authorized_key;
 mod block;
 mod call;
 #[cfg(test)]
