@@ -70,7 +70,8 @@ impl Content {
         }
     }
 
-    fn payload(&self) -> StepPayload {
+    /// Returns the content as what a step reads.
+    pub(super) fn payload(&self) -> StepPayload {
         match self {
             Content::Text(text) => Step::new("", Script::default()).with_bytes(text.as_bytes()).payload,
             Content::File { path, size, sha256 } => {

@@ -7,6 +7,7 @@
 
 mod apt;
 mod apt_repository;
+mod archive;
 mod authorized_key;
 mod block;
 mod call;

@@ -70,6 +70,7 @@ impl KindEntry {
 static KINDS: LazyLock<Vec<KindEntry>> = LazyLock::new(|| {
     let mut kinds = vec![
         KindEntry::of::<super::apt_repository::AptRepository>(),
+        KindEntry::of::<super::archive::Archive>(),
         KindEntry::of::<super::authorized_key::AuthorizedKey>(),
         KindEntry::of::<super::block::Block>(),
         KindEntry::of::<super::check::Check>(),
