@@ -252,10 +252,32 @@ impl Inventory {
             }),
         );
         put("record", serde_json::to_value(&host.record).unwrap_or_default());
+        put("address", text(ssh.as_ref().map(|ssh| ssh.address.as_str())));
+        put("interfaces", self.interfaces(host));
+        put("operators", serde_json::to_value(&self.operators).unwrap_or_default());
+        context
+    }
+
+    /// Returns what templates of other hosts see of a host: what the inventory says of it, without its variables,
+    /// which may be secret.
+    pub fn lookup(&self, host: &Host) -> Json {
+        json!({
+            "name": host.name.as_str(),
+            "address": host.ssh.address.as_ref().map(|address| address.as_str()),
+            "site": host.site.as_ref().map(|site| site.as_str()),
+            "room": host.room.as_ref().map(|room| room.as_str()),
+            "rack": host.rack.as_ref().map(|rack| rack.as_str()),
+            "plane": host.plane.as_ref().map(|plane| plane.as_str()),
+            "roles": host.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>(),
+            "groups": host.groups,
+            "interfaces": self.interfaces(host),
+        })
+    }
+
+    fn interfaces(&self, host: &Host) -> Json {
         let interfaces =
             host.interfaces.iter().map(|(name, interface)| (name.value.clone(), self.interface(interface)));
-        put("interfaces", Json::Object(interfaces.collect()));
-        context
+        Json::Object(interfaces.collect())
     }
 
     /// Returns an interface as templates see it, with what its network says.

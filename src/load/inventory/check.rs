@@ -128,7 +128,7 @@ impl Check<'_> {
             self.refers("site", network.site.as_str(), network.site.span, &self.declared.sites);
             self.refers("zone", network.zone.as_str(), network.zone.span, &self.declared.zones);
             let cidr = &network.cidr;
-            if cidr.trunc() != cidr.value {
+            if cidr.trunc() != cidr.value.0 {
                 let message = format!("`{cidr}` is an address in a network, not the network itself");
                 self.error_with_help("host-bits", cidr.span, message, format!("write `{}`", cidr.trunc()));
             }
@@ -233,20 +233,17 @@ impl Check<'_> {
 
     /// Reports names that are those of two things a flow can name.
     fn clashes(&mut self) {
-        let mut names = Once::new();
-        let zones = self.inventory.zones.iter().map(|(name, zone)| (name.as_str(), zone.span));
-        let networks = self.inventory.networks.iter().map(|(name, network)| (name.as_str(), network.span));
-        let endpoints = self.inventory.endpoints.iter().map(|(name, endpoint)| (name.as_str(), endpoint.span));
-        for (name, span) in zones.chain(networks).chain(endpoints) {
-            if let Some(first) = names.first(name, span) {
+        let mut names: HashMap<&str, (&str, Span)> = HashMap::new();
+        let zones = self.inventory.zones.iter().map(|(name, zone)| ("a zone", name.as_str(), zone.span));
+        let networks = self.inventory.networks.iter().map(|(name, network)| ("a network", name.as_str(), network.span));
+        let endpoints = self.inventory.endpoints.iter().map(|(name, end)| ("an endpoint", name.as_str(), end.span));
+        for (what, name, span) in zones.chain(networks).chain(endpoints) {
+            if let Some((other, first)) = names.insert(name, (what, span)) {
                 self.diags.push(
-                    Diagnostic::error(
-                        "name-clash",
-                        format!("`{name}` is the name of two of zone, network and endpoint"),
-                    )
-                    .at(span)
-                    .label(first, "it is first given here")
-                    .help("a flow could not tell them apart"),
+                    Diagnostic::error("name-clash", format!("{other} and {what} are both called `{name}`"))
+                        .at(span)
+                        .label(first, format!("the name of {other}"))
+                        .help("a flow could not tell them apart"),
                 );
             }
         }

@@ -43,12 +43,16 @@ pub(super) fn find(path: &Utf8Path, diags: &mut Diagnostics) -> Option<Files> {
     }
     let mut paths = Vec::new();
     collect(path, MAX_FOLDERS, &mut paths, diags);
-    if paths.is_empty() && !diags.has_errors() {
+    if diags.has_errors() {
+        return None;
+    }
+    if paths.is_empty() {
         let message = format!("the folder {path} holds no YAML file");
         diags
             .push(Diagnostic::error("no-inventory", message).help("an inventory is made of `*.yaml` or `*.yml` files"));
+        return None;
     }
-    if paths.is_empty() { None } else { Some(Files { folder: path.to_owned(), paths }) }
+    Some(Files { folder: path.to_owned(), paths })
 }
 
 fn collect(folder: &Utf8Path, depth: usize, paths: &mut Vec<Utf8PathBuf>, diags: &mut Diagnostics) {

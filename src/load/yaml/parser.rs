@@ -167,14 +167,18 @@ impl Builder<'_, '_> {
     fn syntax_error(&mut self, error: &ScanError) {
         let reported = error.marker().byte_offset().unwrap_or(self.text.len()).min(self.text.len());
         let info = error.info();
-        // For a tab the parser points at what it was reading before it.
-        let tab = info.contains(" tab").then(|| self.text.get(reported..)?.find('\t')).flatten();
-        let start = reported + tab.unwrap_or(0);
+        // For a tab the parser points at what it was reading before or after it.
+        let line = self.text.get(..reported).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
+        let tab = info.contains("tab").then(|| self.text.get(line..)?.find('\t')).flatten();
+        let start = tab.map_or(reported, |tab| line + tab);
         let length = self.text.get(start..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8);
         let span = Span { file: self.file, start: start as u32, end: (start + length) as u32 };
         let (message, help) = match error.kind() {
             _ if tab.is_some() => ("a tab cannot indent YAML".to_owned(), Some("indent with spaces")),
             ErrorKind::UnknownAnchor => ("no anchor of that name stands before this alias".to_owned(), None),
+            _ if info.starts_with("mapping values are not allowed") => {
+                (info, Some("a text with `: ` in it needs quotes, and a key needs a space after its `:`"))
+            }
             _ => (info, None),
         };
         let diagnostic = Diagnostic::error("yaml-syntax", message).at(span);

@@ -7,12 +7,11 @@ use std::net::IpAddr;
 
 use camino::Utf8PathBuf;
 use indexmap::IndexMap;
-use ipnet::IpNet;
 use jiff::civil::Date;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::types::{Country, Mac, Ports, PublicKey};
+use super::types::{AddressOrCidr, Cidr, Country, Mac, Ports, PublicKey};
 use crate::addr::{GroupName, HostName, NetworkName, PlaneName, ResourceAddr, SiteName, ZoneName};
 use crate::model::node::{OneOrMany, Spanned};
 use crate::model::vars::Vars;
@@ -228,8 +227,7 @@ pub struct Network {
     /// The security zone it belongs to.
     pub zone: Spanned<ZoneName>,
     /// Its addresses, such as `10.20.0.0/24`.
-    #[schemars(with = "String")]
-    pub cidr: Spanned<IpNet>,
+    pub cidr: Spanned<Cidr>,
     /// The address of the router, which no host may have.
     #[serde(default)]
     pub gateway: Option<Spanned<IpAddr>>,
@@ -319,31 +317,12 @@ pub struct Endpoint {
     pub operator: Spanned<String>,
     /// The country whose law reaches it.
     pub jurisdiction: Spanned<Country>,
-    /// Its addresses, for flows that name it.
+    /// Its addresses or networks, for flows that name it.
     #[serde(default)]
-    #[schemars(with = "OneOrMany<String>")]
-    pub addresses: OneOrMany<Spanned<AddressOrNet>>,
+    pub addresses: OneOrMany<Spanned<AddressOrCidr>>,
     /// What it is for, in words.
     #[serde(default)]
     pub description: Option<String>,
-}
-
-/// An address, or a network in CIDR form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AddressOrNet(pub IpNet);
-
-impl Serialize for AddressOrNet {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for AddressOrNet {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        let net = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-        net.map(Self).ok_or_else(|| serde::de::Error::custom("expected an address or a network such as `192.0.2.0/24`"))
-    }
 }
 
 /// A company that maintains something of the fleet.

@@ -3,9 +3,12 @@
 //! Each is checked where it is read, so an error points at the very value.
 
 use std::fmt;
+use std::net::IpAddr;
+use std::ops::Deref;
 use std::str::FromStr;
 
 use base64::Engine as _;
+use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -51,6 +54,60 @@ impl FromStr for Country {
 impl fmt::Display for Country {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+/// A network such as `10.20.0.0/24`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cidr(pub IpNet);
+
+/// Why a text is no [`Cidr`].
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("expected a network such as `10.20.0.0/24`, found `{text}`")]
+pub struct CidrError {
+    text: String,
+}
+
+impl Deref for Cidr {
+    type Target = IpNet;
+
+    fn deref(&self) -> &IpNet {
+        &self.0
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = CidrError;
+
+    fn from_str(text: &str) -> Result<Self, CidrError> {
+        text.parse().map(Self).map_err(|_| CidrError { text: text.to_owned() })
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A network, or one address as the network of that address alone.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AddressOrCidr(pub IpNet);
+
+impl FromStr for AddressOrCidr {
+    type Err = CidrError;
+
+    fn from_str(text: &str) -> Result<Self, CidrError> {
+        match text.parse::<IpAddr>() {
+            Ok(address) => Ok(Self(IpNet::from(address))),
+            Err(_) => text.parse::<Cidr>().map(|cidr| Self(cidr.0)),
+        }
+    }
+}
+
+impl fmt::Display for AddressOrCidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
     }
 }
 
@@ -309,6 +366,14 @@ text_value!(Country, {
     "type": "string",
     "pattern": "^[A-Z]{2}$",
     "description": "A country, as its two capital letters in ISO 3166"
+});
+text_value!(Cidr, {
+    "type": "string",
+    "description": "A network such as `10.20.0.0/24`"
+});
+text_value!(AddressOrCidr, {
+    "type": "string",
+    "description": "An address, or a network such as `10.20.0.0/24`"
 });
 text_value!(Mac, {
     "type": "string",

@@ -257,8 +257,9 @@ impl<'a, 's> De<'a, 's> {
         if fault.0.missing.is_some() {
             return fault.at(self.owner);
         }
-        if let (Part::Scalar(text, _) | Part::Key(text), "invalid-value") = (self.part, fault.0.code)
-            && !fault.0.message.contains(text)
+        // The parsers of the standard library say `invalid digit found in string`, but not in which.
+        if let Part::Scalar(text, _) | Part::Key(text) = self.part
+            && fault.0.message.starts_with("invalid ")
             && text.chars().count() <= 60
         {
             fault.0.message.push_str(&format!(": `{}`", text.escape_debug()));
@@ -458,7 +459,8 @@ impl<'a> Deserializer<'a> for De<'a, '_> {
             }
             Part::Map(_) => {
                 let known = variants.iter().map(|v| format!("`{v}`")).collect::<Vec<_>>().join(", ");
-                return Err(self.expected(&format!("a map with one key out of {known}")));
+                let message = format!("expected exactly one of the keys {known}");
+                return Err(Fault::new("wrong-type", message).at(self.span));
             }
             _ => {
                 let known = variants.iter().map(|v| format!("`{v}`")).collect::<Vec<_>>().join(", ");
