@@ -113,6 +113,9 @@ pub struct Known<'a> {
     pub registered: Option<&'a Value>,
 }
 
+/// Stands for a text that only a running task can tell.
+const LATER: &str = "(known after apply)";
+
 /// Why a value could not be rendered yet or at all.
 enum Unrendered {
     WaitsForFacts,
@@ -306,7 +309,7 @@ impl<'a> Binder<'a> {
     }
 
     fn waiting(&self, (play, task_at): (usize, usize), task: &Task, state: BoundState) -> Bound {
-        let name = task.name.clone().unwrap_or_else(|| "(known after facts)".to_owned());
+        let name = task.name.clone().unwrap_or_else(|| LATER.to_owned());
         Bound {
             id: ResourceId::new(task.kind.as_str(), name),
             play,
@@ -404,12 +407,32 @@ impl<'a> Binder<'a> {
     /// Names a resource that will not be looked at now, where its arguments say how it is called.
     fn name_if_known(&self, bound: &mut Bound, task: &Task, context: &Value, known: Known<'_>) {
         let mut ignored = Diagnostics::default();
-        if let Ok(arguments) = self.render(&task.arguments, context, known)
-            && let Some(kind) = find_kind(&task.kind)
+        let arguments = self.render_what_is_known(&task.arguments, context, known);
+        if let Some(kind) = find_kind(&task.kind)
             && let Some(resource) = kind.read(&arguments, task.kind.span, &mut ignored)
+            && !resource.id().name.contains(LATER)
         {
             bound.id = resource.id();
         }
+    }
+
+    /// Returns a node with a placeholder for each text that cannot be rendered yet.
+    fn render_what_is_known(&self, node: &Node, context: &Value, known: Known<'_>) -> Node {
+        let value = match &node.value {
+            NodeValue::Scalar(_) => {
+                return self.render(node, context, known).unwrap_or_else(|_| Node::text(node.span, LATER));
+            }
+            NodeValue::Seq(items) => {
+                NodeValue::Seq(items.iter().map(|item| self.render_what_is_known(item, context, known)).collect())
+            }
+            NodeValue::Map(entries) => NodeValue::Map(
+                entries
+                    .iter()
+                    .map(|(key, value)| (key.clone(), self.render_what_is_known(value, context, known)))
+                    .collect(),
+            ),
+        };
+        Node { span: node.span, value }
     }
 
     fn resource(

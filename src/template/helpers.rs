@@ -13,7 +13,7 @@ use super::Lookup;
 pub const HELPERS: &[(&str, &str)] = &[
     ("contains LIST ITEM", "whether a list or text contains something"),
     ("eq A B, ne, lt, gt, lte, gte, and, or, not", "comparison and logic"),
-    ("host NAME", "another host's data"),
+    ("host_data NAME", "another host's data"),
     ("hosts SELECTOR", "the list of other hosts' data"),
     ("indent N TEXT", "each line moved to the right"),
     ("join LIST SEPARATOR", "a list as text"),
@@ -150,7 +150,7 @@ pub(super) fn register(registry: &mut Handlebars<'static>, lookup: Lookup) {
         let found = lookup(name).map_err(fail)?;
         found.get(0).cloned().ok_or_else(|| fail(format!("there is no host `{name}`")))
     };
-    registry.register_helper("host", Box::new(Compute(host)));
+    registry.register_helper("host_data", Box::new(Compute(host)));
 }
 
 fn network(helper: &Helper<'_>) -> Result<IpNet, RenderError> {

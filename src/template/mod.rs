@@ -44,7 +44,7 @@ impl std::fmt::Debug for Renderer {
 }
 
 impl Renderer {
-    /// Returns a renderer whose `hosts` and `host` helpers ask `lookup`.
+    /// Returns a renderer whose `hosts` and `host_data` helpers ask `lookup`.
     pub fn new(lookup: Lookup) -> Self {
         let mut registry = Handlebars::new();
         registry.set_strict_mode(true);
