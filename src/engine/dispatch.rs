@@ -565,13 +565,14 @@ impl<'a> Dispatcher<'a> {
             return Err(Ended::step_failed(work.steps.first(), *status, self.text_of(output, &report.stderr)));
         }
         self.lost.borrow_mut().remove(host);
-        let job = HostJob::AwaitReboot { boot_id, seconds: REBOOT_SECONDS, lock: self.request.lock.clone() };
+        let seconds = work.steps.iter().filter_map(|step| step.seconds).max().map_or(REBOOT_SECONDS, u64::from);
+        let job = HostJob::AwaitReboot { boot_id, seconds, lock: self.request.lock.clone() };
         let back = self.job(host, job, &[]).await;
         match back.failure {
             Some(failure) => Err(self.lose(host, failure)),
             None if back.status != 0 => {
                 let error =
-                    format!("{host} answers, but has not rebooted within {REBOOT_SECONDS} s: its boot id is the same");
+                    format!("{host} answers, but has not rebooted within {seconds} s: its boot id is the same");
                 Err(Ended::failed(error, Some("look at its console, and at what inhibits a shutdown".to_owned())))
             }
             None => Ok(()),

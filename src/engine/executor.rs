@@ -179,7 +179,10 @@ impl Executor {
         replies: &mpsc::UnboundedSender<HostMessage>,
     ) -> Result<Heard, Trouble> {
         let (script, payloads) = script::apply(run, works, verify);
-        let request = Request { script, payloads, deadline: Some(APPLY_SILENCE) };
+        // A step that sets itself a longer time may be silent for that long.
+        let own = works.iter().flat_map(|work| &work.steps).filter_map(|step| step.seconds).max().unwrap_or(0);
+        let silence = APPLY_SILENCE.max(Duration::from_secs(u64::from(own) + 60));
+        let request = Request { script, payloads, deadline: Some(silence) };
         self.exchange(request, verify.asked.clone(), false, replies).await
     }
 

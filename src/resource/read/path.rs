@@ -77,9 +77,16 @@ pub struct PathState {
     pub content: Option<Bytes>,
 }
 
+/// Asked with all others: a `find` that does not answer on it (that of busybox knows no `-printf`) answers on nothing,
+/// and then nothing may be taken to be absent.
+const SENTINEL: &str = "/";
+
 pub(super) fn script(paths: &BTreeMap<String, Want>) -> Script {
     let mut script = Script::default();
-    let all: Vec<&String> = paths.keys().collect();
+    let mut all: Vec<&str> = paths.keys().map(String::as_str).collect();
+    if !all.is_empty() {
+        all.push(SENTINEL);
+    }
     // One process takes at most 2 MiB of arguments; a path is at most 4096 bytes.
     for chunk in all.chunks(400) {
         script.push(&sh!(
@@ -144,6 +151,9 @@ done"#,
 
 pub(super) fn parse_states(data: &[u8], paths: &mut BTreeMap<String, PathState>) -> Result<(), ReadError> {
     let text = String::from_utf8_lossy(data);
+    if text.is_empty() {
+        return Err(ReadError::shape(super::PATHS, "nothing, so the host's `find` is not that of the package findutils"));
+    }
     let mut fields = text.split('\0');
     while let Some(path) = fields.next() {
         if path.is_empty() {
