@@ -13,6 +13,7 @@ mod block;
 mod call;
 #[cfg(test)]
 mod cases;
+mod certificate;
 mod check;
 mod command;
 mod directory;

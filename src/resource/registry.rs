@@ -73,6 +73,7 @@ static KINDS: LazyLock<Vec<KindEntry>> = LazyLock::new(|| {
         KindEntry::of::<super::archive::Archive>(),
         KindEntry::of::<super::authorized_key::AuthorizedKey>(),
         KindEntry::of::<super::block::Block>(),
+        KindEntry::of::<super::certificate::Certificate>(),
         KindEntry::of::<super::check::Check>(),
         KindEntry::of::<super::command::Command>(),
         KindEntry::of::<super::directory::Directory>(),
