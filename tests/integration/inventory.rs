@@ -425,3 +425,87 @@ fn the_schema_of_an_inventory_documents_every_field() {
     }
     assert_eq!(undocumented, [""; 0]);
 }
+
+#[test]
+fn the_inventory_of_three_sites_loads_without_a_word() {
+    let inventory = loads_clean("inventories/france");
+    assert!((190..=250).contains(&inventory.hosts.len()), "{}", inventory.hosts.len());
+    for host in inventory.hosts.values() {
+        let via = inventory.via(host);
+        assert_eq!(via.is_none(), host.has_role("bastion"), "{}", host.name);
+        assert!(via.is_none_or(|via| via.plane == host.plane && via.site == host.site), "{}", host.name);
+    }
+}
+
+/// Says what 10,000 hosts cost: `cargo test --release --test integration -- --ignored --nocapture ten_thousand`.
+#[test]
+#[ignore = "a measurement, not a promise"]
+fn ten_thousand_hosts() {
+    let mut text = String::from("sites:\n");
+    let mut networks = String::from("networks:\n");
+    let mut hosts = String::from("hosts:\n");
+    for site in 0..40 {
+        writeln!(text, "  s{site}: {{country: FR, rooms: {{r1: {{racks: [a1, a2]}}}}, vars: {{ntp: n{site}}}}}")
+            .unwrap();
+        writeln!(networks, "  s{site}-admin: {{site: s{site}, zone: admin, cidr: 10.{site}.0.0/23, vlan: 10}}")
+            .unwrap();
+        writeln!(networks, "  s{site}-data: {{site: s{site}, zone: data, cidr: 10.{site}.2.0/23, vlan: 20}}").unwrap();
+        for n in 0..250 {
+            let address = format!("10.{site}.{}.{}", n / 200, n % 200 + 10);
+            let data = format!("10.{site}.{}.{}", n / 200 + 2, n % 200 + 10);
+            write!(
+                hosts,
+                "  h-{site}-{n}:\n    site: s{site}\n    room: r1\n    rack: a{rack}\n    plane: compute\n    roles: [hypervisor, r{role}]\n    \
+                 record: {{model: R6625, serial: S{site}-{n}, owner: team, security_need: high}}\n    \
+                 ssh: {{address: {address}, user: provision, via: b}}\n    interfaces:\n      \
+                 eno1: {{network: s{site}-admin, address: {address}}}\n      \
+                 bond0: {{bond: {{mode: 802.3ad, members: [ens1f0, ens1f1]}}, mtu: 9000}}\n      \
+                 bond0.20: {{vlan: {{parent: bond0}}, network: s{site}-data, address: {data}}}\n    vars: {{slot: {n}, tier: gold}}\n",
+                rack = n % 2 + 1,
+                role = n % 10,
+            )
+            .unwrap();
+        }
+    }
+    hosts.push_str("  b: {site: s0, plane: compute, ssh: {address: 10.0.0.2, via: direct}}\n");
+    let mut groups = String::from("groups:\n");
+    for group in 0..50 {
+        writeln!(
+            groups,
+            "  g{group}: {{match: role=r{} & site=s{}, vars: {{a{group}: {group}}}}}",
+            group % 10,
+            group % 40
+        )
+        .unwrap();
+    }
+    text.push_str("zones: {admin: {nature: administration}, data: {nature: production}}\nplanes: {compute: {}}\n");
+    text.push_str("defaults: {vars: {a: 1, b: [1, 2, 3], c: {d: e}}}\n");
+    let guard = tempfile::tempdir().unwrap();
+    let folder = Utf8Path::from_path(guard.path()).unwrap();
+    for (name, text) in [("a.yaml", text), ("networks.yaml", networks), ("hosts.yaml", hosts), ("groups.yaml", groups)]
+    {
+        provision::fs::write_atomic(&folder.join(name), text.as_bytes(), 0o644).unwrap();
+    }
+    let status = |field: &str| {
+        let status = provision::fs::read_to_string(Utf8Path::new("/proc/self/status")).unwrap();
+        status.lines().find_map(|line| line.strip_prefix(field)).unwrap().trim().to_owned()
+    };
+    let before = status("VmRSS:");
+    let start = std::time::Instant::now();
+    let (inventory, found) = load(folder, folder, &[]);
+    let loaded = start.elapsed();
+    assert_eq!(found, "");
+    let inventory = inventory.unwrap();
+    println!(
+        "{} hosts in {loaded:?}; memory {before} before, {} after, {} at the peak",
+        inventory.hosts.len(),
+        status("VmRSS:"),
+        status("VmHWM:")
+    );
+    let start = std::time::Instant::now();
+    let vars: usize = inventory.hosts.values().map(|host| inventory.vars(host).len()).sum();
+    println!("{vars} variables in {:?}", start.elapsed());
+    let start = std::time::Instant::now();
+    let text = serde_json::to_string(&inventory.view(provision::model::inventory::ViewVars::Shown)).unwrap();
+    println!("{} bytes of JSON in {:?}", text.len(), start.elapsed());
+}
