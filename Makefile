@@ -1,0 +1,31 @@
+# What one does with a clone. `make demo` and `make test` install what they need.
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down test check lab-setup lab-up lab-down lab-status
+
+help:
+	@echo 'make demo        boot 8 Debian hosts on this machine and configure them (root)'
+	@echo 'make demo-down   take them down'
+	@echo 'make test        run all tests; those on real hosts need root'
+	@echo 'make check       formatting, lints, documentation, licences'
+	@echo 'make lab-up      boot the demo hosts and do nothing with them; also lab-setup, lab-status, lab-down'
+
+demo:
+	@scripts/demo
+
+demo-down lab-down:
+	@tests/lab/lab down --name demo
+
+test:
+	@scripts/test
+
+check:
+	@scripts/check
+
+lab-setup:
+	@tests/lab/lab setup
+
+lab-up: lab-setup
+	@scripts/tools build && cargo build --locked && tests/lab/lab up inventories/demo --name demo
+
+lab-status:
+	@tests/lab/lab status --name demo
