@@ -80,13 +80,6 @@ pub enum Event {
         /// What was said, where it is not well.
         detail: String,
     },
-    /// A host is done.
-    HostDone {
-        /// The host.
-        host: HostName,
-        /// What the session has cost.
-        cost: Cost,
-    },
 }
 
 /// What a session has cost.

@@ -1,6 +1,5 @@
 //! `apply`: a playbook after its plan was approved, or exactly a saved plan.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -20,7 +19,8 @@ use crate::journal::{self, Journal};
 use crate::plan::HostPlan;
 use crate::plan::bind::{Binder, HostInput};
 use crate::plan::saved::{SavedHost, SavedPlan, StaleError, VERSION};
-use crate::report;
+use crate::report::summary::LostHost;
+use crate::report::{self, Counted, ProgressMode};
 
 /// Arguments of `apply`.
 #[derive(Debug, Args)]
@@ -170,15 +170,14 @@ fn apply(args: &ApplyArgs, playbook: &Utf8Path, saved: Option<&SavedPlan>, commo
             }
         };
         let resources = observed.values().map(|host| host.plan.entries.len()).sum();
-        let progress = report::Progress::start(printer.progress_mode(), &printer.vault, resources);
+        let progress = printer.progress(Counted::Resources(resources), ProgressMode::Json);
         let stop = Stop::default();
-        let events = RefCell::new(Vec::new());
-        let listener = |event: Event| {
-            progress.event(&event);
-            if let Event::Finished { .. } = &event {
-                events.borrow_mut().push(event);
-            }
-        };
+        let listener = |event: Event| progress.event(&event);
+        listener(Event::RunStarted {
+            run: run.clone(),
+            command: "apply".to_owned(),
+            hosts: observed.keys().cloned().collect(),
+        });
         let inputs: BTreeMap<HostName, HostInput> =
             project.hosts.iter().map(|host| (host.name.clone(), host.clone())).collect();
         let request = ApplyRequest {
@@ -249,8 +248,7 @@ impl Session<'_> {
     async fn observe(&mut self, fleet: &Fleet, lock: Option<engine::job::Lock>) -> Option<Observation> {
         let mut problems = Diagnostics::default();
         let bounds = self.bounds.take().unwrap_or_else(|| self.project.bind(self.binder, &mut problems).0);
-        let progress =
-            report::Progress::start(self.printer.progress_mode(), &self.printer.vault, self.project.hosts.len());
+        let progress = self.printer.progress(Counted::Hosts(self.project.hosts.len()), ProgressMode::Json);
         let listener = |event| progress.event(&event);
         let request = ObserveRequest {
             fleet,
@@ -291,13 +289,15 @@ impl Session<'_> {
     }
 
     fn summary(&self, applied: &Applied, failed: &BTreeMap<HostName, HostFailure>) {
-        let failures: Vec<(HostName, String, Reach)> =
-            failed.iter().map(|(host, failure)| (host.clone(), failure.error.clone(), failure.reach)).collect();
+        let lost: Vec<LostHost> = failed
+            .iter()
+            .map(|(host, failure)| LostHost { host: host.clone(), error: failure.error.clone(), reach: failure.reach })
+            .collect();
         if self.printer.json {
-            self.printer.json(&report::summary::to_json(&applied.outcomes, &failures));
+            self.printer.data(&report::summary::to_json(&applied.outcomes, &lost).to_string());
         } else {
             let style = self.printer.stdout_style();
-            self.printer.data(&report::summary::render(&applied.outcomes, &failures, style, self.printer.width()));
+            self.printer.data(&report::summary::render(&applied.outcomes, &lost, style, self.printer.width()));
         }
     }
 }

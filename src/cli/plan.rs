@@ -15,7 +15,7 @@ use crate::engine::{self, HostFailure, ObserveRequest, ObservedHost};
 use crate::fs;
 use crate::plan::HostPlan;
 use crate::plan::saved::{SavedHost, SavedOptions, SavedPlan, VERSION};
-use crate::report;
+use crate::report::{self, Counted, ProgressMode};
 
 /// Arguments of `plan`.
 #[derive(Debug, Args)]
@@ -62,7 +62,7 @@ pub(super) fn run(args: &PlanArgs, common: &Common, printer: &Printer) -> Exit {
             return Exit::Error;
         }
     };
-    let progress = report::Progress::start(printer.progress_mode(), &printer.vault, project.hosts.len());
+    let progress = printer.progress(Counted::Hosts(project.hosts.len()), ProgressMode::Quiet);
     let mut found = Diagnostics::default();
     let outcome = runtime.block_on(async {
         let fleet = fleet::start(connector, project.routes(), common);

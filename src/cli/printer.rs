@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write};
 
 use crate::diag::{Diagnostics, Sources};
 use crate::report::style::Color;
-use crate::report::{self, diagnostic};
+use crate::report::{Counted, Progress, ProgressMode, diagnostic};
 use crate::secret::Vault;
 
 /// How much is said.
@@ -74,22 +74,19 @@ impl Printer {
         if self.stdout_color() { Color::Always } else { Color::Never }
     }
 
-    /// Returns how the progress of a run is shown.
-    pub fn progress_mode(&self) -> report::ProgressMode {
-        if self.json {
-            return report::ProgressMode::Quiet;
-        }
-        match self.verbosity {
-            Verbosity::Quiet => report::ProgressMode::Quiet,
-            verbosity => {
-                let verbose = verbosity == Verbosity::Verbose;
-                if std::io::stderr().is_terminal() && !verbose {
-                    report::ProgressMode::Bars { color: self.stderr_color(), width: self.width() }
-                } else {
-                    report::ProgressMode::Lines { color: self.stderr_color(), verbose }
-                }
-            }
-        }
+    /// Starts the display of a run; with `--json` it is `in_json`.
+    pub fn progress(&self, counted: Counted, in_json: ProgressMode) -> Progress {
+        let color = if self.stderr_color() { Color::Always } else { Color::Never };
+        let verbose = self.verbosity == Verbosity::Verbose;
+        let mode = match self.verbosity {
+            _ if self.json => in_json,
+            Verbosity::Quiet => ProgressMode::Quiet,
+            Verbosity::Normal if std::io::stderr().is_terminal() => ProgressMode::Bars(color),
+            _ => ProgressMode::Lines { color, verbose },
+        };
+        let sink: Box<dyn Write> =
+            if mode == ProgressMode::Json { Box::new(std::io::stdout()) } else { Box::new(std::io::stderr()) };
+        Progress::start(mode, counted, &self.vault, sink)
     }
 
     /// Returns how many columns there are.

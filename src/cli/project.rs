@@ -30,15 +30,6 @@ pub enum SecretUse {
     Placeholder,
 }
 
-/// A loaded inventory.
-#[derive(Debug)]
-pub struct LoadedInventory {
-    /// The inventory.
-    pub inventory: Arc<Inventory>,
-    /// The files.
-    pub sources: Sources,
-}
-
 /// Loads the inventory, or adds what is wrong with it to `problems`.
 pub fn load_inventory(common: &Common, sources: &mut Sources, problems: &mut Diagnostics) -> Option<Arc<Inventory>> {
     let path = match &common.inventory {

@@ -571,8 +571,7 @@ impl<'a> Dispatcher<'a> {
         match back.failure {
             Some(failure) => Err(self.lose(host, failure)),
             None if back.status != 0 => {
-                let error =
-                    format!("{host} answers, but has not rebooted within {seconds} s: its boot id is the same");
+                let error = format!("{host} answers, but has not rebooted within {seconds} s: its boot id is the same");
                 Err(Ended::failed(error, Some("look at its console, and at what inhibits a shutdown".to_owned())))
             }
             None => Ok(()),

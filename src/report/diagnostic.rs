@@ -100,8 +100,9 @@ fn excerpts<'a>(problem: &'a Diagnostic, sources: &'a Sources) -> (Vec<Excerpt<'
     for (kind, label) in primary.chain(others) {
         let Some(source) = sources.get(label.span.file) else { continue };
         let (line, span) = first_line_of(source, label.span);
-        let first = line.saturating_sub(CONTEXT).max(1);
-        let last = (line + CONTEXT).min(last_line(source)).max(line);
+        let is_blank = |line: usize| line_text(source, line).trim().is_empty();
+        let first = (line.saturating_sub(CONTEXT).max(1)..line).find(|line| !is_blank(*line)).unwrap_or(line);
+        let last = (line..=(line + CONTEXT).min(last_line(source))).rfind(|line| !is_blank(*line)).unwrap_or(line);
         let longest = (first..=last).map(|line| line_end(source, line) - source.line_start(line)).max();
         if longest.unwrap_or_default() > LONGEST_LINE {
             unshown.push(sources.locate(label.span));
@@ -135,9 +136,12 @@ fn first_line_of(source: &Source, span: Span) -> (usize, Range<usize>) {
 
 /// Returns the byte after the last of a line, its end of line not counted.
 fn line_end(source: &Source, line: usize) -> usize {
-    let start = source.line_start(line);
-    let text = source.text().get(start..source.line_start(line + 1)).unwrap_or_default();
-    start + text.trim_end_matches(['\n', '\r']).len()
+    source.line_start(line) + line_text(source, line).len()
+}
+
+fn line_text(source: &Source, line: usize) -> &str {
+    let text = source.text().get(source.line_start(line)..source.line_start(line + 1));
+    text.unwrap_or_default().trim_end_matches(['\n', '\r'])
 }
 
 /// Returns the number of the last line; what follows a final end of line is none.

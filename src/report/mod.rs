@@ -10,5 +10,5 @@ pub mod progress;
 pub mod style;
 pub mod summary;
 
-pub use progress::{Progress, ProgressMode};
+pub use progress::{Counted, Progress, ProgressMode};
 pub use style::Color;

@@ -152,7 +152,10 @@ done"#,
 pub(super) fn parse_states(data: &[u8], paths: &mut BTreeMap<String, PathState>) -> Result<(), ReadError> {
     let text = String::from_utf8_lossy(data);
     if text.is_empty() {
-        return Err(ReadError::shape(super::PATHS, "nothing, so the host's `find` is not that of the package findutils"));
+        return Err(ReadError::shape(
+            super::PATHS,
+            "nothing, so the host's `find` is not that of the package findutils",
+        ));
     }
     let mut fields = text.split('\0');
     while let Some(path) = fields.next() {
