@@ -20,6 +20,9 @@ const MAX_ALIAS_COST: usize = 16 << 20;
 /// The most values in one file; ten thousand hosts are about half a million.
 const MAX_VALUES: usize = 4_000_000;
 
+/// After how many problems the rest of a file is not looked at.
+const MAX_PROBLEMS: usize = 100;
+
 /// What a value takes beside its text, in rough bytes.
 const VALUE_COST: usize = 64;
 
@@ -131,6 +134,7 @@ struct Stop;
 impl Builder<'_, '_> {
     fn run(&mut self) -> Option<Node> {
         let mut documents = 0;
+        let known_problems = self.diags.iter().len();
         let mut options = granit_parser::Options::default();
         options.set_emit_comments(false);
         for event in Parser::new_from_str_with_options(self.text, options) {
@@ -153,6 +157,10 @@ impl Builder<'_, '_> {
                 continue;
             }
             if self.event(event, span).is_err() {
+                return None;
+            }
+            if self.diags.iter().len() - known_problems > MAX_PROBLEMS {
+                self.error("too-many-problems", "the rest of the file is not looked at", self.span(span));
                 return None;
             }
         }

@@ -126,6 +126,13 @@ fn foreign_tags_nul_characters_and_odd_keys_are_all_reported() {
 }
 
 #[test]
+fn a_file_of_mistakes_is_given_up() {
+    let (node, problems) = read("a: 1\n".repeat(100_000));
+    assert!(node.is_none());
+    assert!(problems.contains("too-many-problems 102:1 the rest of the file is not looked at"), "{problems}");
+}
+
+#[test]
 fn a_syntax_error_has_a_place() {
     for (text, expected) in [
         ("a: 1\n\tb: 2\n", "yaml-syntax 2:1 a tab cannot indent YAML\n"),

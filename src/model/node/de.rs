@@ -1,4 +1,4 @@
-//! The serde side of [`Node`](super::Node): a deserializer whose every error has a place.
+//! The serde side of [`Node`]: a deserializer whose every error has a place.
 
 use std::collections::BTreeSet;
 use std::fmt;
