@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Common;
 use crate::addr::HostName;
@@ -232,17 +232,7 @@ fn context_of(
     secrets: &Secrets,
     problems: &mut Diagnostics,
 ) -> Option<Value> {
-    let mut context = Value::Object(inventory.context(host));
-    if let Some(entries) = context.as_object_mut() {
-        let address = inventory.ssh(host).map(|ssh| ssh.address);
-        entries.insert("address".to_owned(), address.map_or(Value::Null, Value::from));
-        let operators = inventory.operators.iter().map(|(name, operator)| {
-            let planes: Vec<&str> = operator.planes.iter().map(|plane| plane.as_str()).collect();
-            let keys: Vec<&str> = operator.keys.iter().map(|key| key.value.as_str()).collect();
-            (name.clone(), json!({"name": operator.name.as_str(), "planes": planes, "keys": keys}))
-        });
-        entries.insert("operators".to_owned(), Value::Object(operators.collect()));
-    }
+    let context = Value::Object(inventory.context(host));
     let context = match secret_use {
         SecretUse::LookUp => match secrets.resolve(&context) {
             Ok(context) => context,
@@ -361,15 +351,7 @@ impl Lookup {
         }
         let parsed = Selector::parse(selector).map_err(|error| error.to_string())?;
         let hosts = parsed.select(&self.inventory).map_err(|error| error.to_string())?;
-        let data = hosts.into_iter().map(|host| {
-            // Secrets of other hosts stay references: they are nobody's business here.
-            let mut context = self.inventory.context(host);
-            context.insert("name".to_owned(), Value::from(host.name.as_str()));
-            let address = self.inventory.ssh(host).map(|ssh| ssh.address);
-            context.insert("address".to_owned(), address.map_or(Value::Null, Value::from));
-            Value::Object(context)
-        });
-        let answer: Value = data.collect();
+        let answer: Value = hosts.into_iter().map(|host| self.inventory.lookup(host)).collect();
         known.insert(selector.to_owned(), answer.clone());
         Ok(answer)
     }

@@ -779,7 +779,10 @@ impl<'a> Dispatcher<'a> {
                 self.journal_error.borrow_mut().get_or_insert(error);
             }
         }
-        self.outcomes.borrow_mut().insert(addr.clone(), outcome.clone());
+        // Two tasks may speak of one resource, where their conditions exclude each other: the one that applied counts.
+        if outcome != Outcome::Unchanged || !self.outcomes.borrow().contains_key(addr) {
+            self.outcomes.borrow_mut().insert(addr.clone(), outcome.clone());
+        }
         (self.request.listener)(Event::Finished { addr: addr.clone(), outcome, output });
     }
 

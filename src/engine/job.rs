@@ -96,6 +96,7 @@ pub enum Errors {
 
 /// What an executor says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "the large one comes once in a job")]
 pub enum HostMessage {
     /// A connection is being opened.
     Connecting,

@@ -93,6 +93,15 @@ impl Tags {
     }
 }
 
+impl Unrendered {
+    fn wrong(problem: Diagnostic) -> Self {
+        Self::Wrong(Box::new(problem))
+    }
+}
+
+/// A resource, and whether a template of it still waits for facts.
+type Rendered = (Box<dyn Resource>, bool);
+
 /// Binds the tasks of a playbook to hosts, one host at a time.
 #[derive(Debug)]
 pub struct Binder<'a> {
@@ -120,7 +129,7 @@ const LATER: &str = "(known after apply)";
 enum Unrendered {
     WaitsForFacts,
     WaitsForOutput,
-    Wrong(Diagnostic),
+    Wrong(Box<Diagnostic>),
 }
 
 impl<'a> Binder<'a> {
@@ -297,7 +306,7 @@ impl<'a> Binder<'a> {
                 return;
             }
             Err(Unrendered::Wrong(problem)) => {
-                problems.push(on_host(problem, &host.name));
+                problems.push(on_host(*problem, &host.name));
                 return;
             }
         };
@@ -397,7 +406,7 @@ impl<'a> Binder<'a> {
                 self.name_if_known(&mut bound, task, context, known);
             }
             Err(Unrendered::Wrong(problem)) => {
-                problems.push(problem);
+                problems.push(*problem);
                 bound.state = BoundState::Skipped { because: "its arguments cannot be rendered".to_owned() };
             }
         }
@@ -441,7 +450,7 @@ impl<'a> Binder<'a> {
         context: &Value,
         known: Known<'_>,
         problems: &mut Diagnostics,
-    ) -> Result<Option<(Box<dyn Resource>, bool)>, Unrendered> {
+    ) -> Result<Option<Rendered>, Unrendered> {
         let Some(kind) = find_kind(&task.kind) else { return Ok(None) };
         let arguments = self.render(&task.arguments, context, known)?;
         let Some(mut resource) = kind.read(&arguments, task.kind.span, problems) else { return Ok(None) };
@@ -482,12 +491,12 @@ impl<'a> Binder<'a> {
             Input::Source(path) => self
                 .contents
                 .source(path)
-                .map_err(|message| Unrendered::Wrong(Diagnostic::error("no-such-file", message).at(place(path)))),
+                .map_err(|message| Unrendered::wrong(Diagnostic::error("no-such-file", message).at(place(path)))),
             Input::Template(path) => {
                 let Some(text) = self.contents.template(path) else {
                     let problem = Diagnostic::error("no-such-template", format!("there is no template `{path}`"));
                     let known = self.contents.template_names();
-                    return Err(Unrendered::Wrong(problem.at(place(path)).suggest(path.as_str(), known)));
+                    return Err(Unrendered::wrong(problem.at(place(path)).suggest(path.as_str(), known)));
                 };
                 if known.registered.is_none() && !mentions(text, "registered").is_empty() {
                     return Err(Unrendered::WaitsForOutput);
@@ -503,7 +512,7 @@ impl<'a> Binder<'a> {
                             None => template_problem(&error, place(path)),
                         };
                         suggest_variable(&mut problem, &error, context);
-                        Err(Unrendered::Wrong(problem))
+                        Err(Unrendered::wrong(problem))
                     }
                 }
             }
@@ -525,7 +534,7 @@ impl<'a> Binder<'a> {
                     Err(error) => {
                         let mut problem = template_problem(&error, node.span);
                         suggest_variable(&mut problem, &error, context);
-                        Err(Unrendered::Wrong(problem))
+                        Err(Unrendered::wrong(problem))
                     }
                 };
             }

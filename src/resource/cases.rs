@@ -29,7 +29,7 @@ struct Case {
 fn resource_cases() {
     insta::glob!("../../tests/cases/resource", "**/*.yaml", |path| {
         let kind = path.parent().and_then(|p| p.file_name()).and_then(|n| n.to_str()).unwrap();
-        let text = std::fs::read(path).unwrap();
+        let text = crate::fs::read_to_string(path.try_into().unwrap()).unwrap().into_bytes();
         let mut sources = Sources::default();
         let mut problems = Diagnostics::default();
         let node = crate::load::yaml::parse(&mut sources, "case.yaml".into(), &text, &mut problems);

@@ -464,7 +464,7 @@ mod tests {
         let mut seen: BTreeMap<String, usize> = BTreeMap::new();
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            let text = std::fs::read(&path).unwrap();
+            let text = crate::fs::read_to_string(path.as_path().try_into().unwrap()).unwrap().into_bytes();
             let mut problems = Diagnostics::default();
             let node = crate::load::yaml::parse(&mut Sources::default(), "case.yaml".into(), &text, &mut problems);
             assert!(problems.is_empty(), "{}: {problems:?}", path.display());

@@ -96,6 +96,7 @@ pub(super) mod tests {
     /// Runs an edit on a file in a folder of its own and returns what the file is afterwards.
     ///
     /// The path in the script must be `/provision-test/file`; it is replaced by a private one.
+    #[expect(clippy::disallowed_methods, reason = "the files are the test's own")]
     pub(crate) fn run_edit(script: &Script, payload: &str, before: &str) -> Result<String, String> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");

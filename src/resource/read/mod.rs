@@ -50,11 +50,14 @@ pub enum Query {
         /// What the answer is found by again; the same key must mean the same script.
         key: String,
         /// Programs that the script needs and that may be missing, with the package of each.
-        tools: Vec<(&'static str, &'static str)>,
+        tools: Tools,
         /// The script.
         script: Script,
     },
 }
+
+/// Programs that may be missing, with the package of each.
+type Tools = Vec<(&'static str, &'static str)>;
 
 /// All questions to one host, without doubles.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +70,7 @@ pub struct Reading {
     users: BTreeMap<String, ()>,
     groups: BTreeMap<String, ()>,
     shadows: BTreeMap<String, Option<String>>,
-    snippets: BTreeMap<String, (Vec<(&'static str, &'static str)>, Script)>,
+    snippets: BTreeMap<String, (Tools, Script)>,
 }
 
 /// A part of the stream: which family it answers.
