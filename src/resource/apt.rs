@@ -22,7 +22,7 @@ pub(super) const STALE: &str = "/var/lib/provision/apt-stale";
 /// apt writes to a file and not into a pipe: a package's script may leave a daemon behind that never closes it.
 pub(super) fn functions() -> Script {
     sh!(
-        r#"export DEBIAN_FRONTEND=noninteractive APT_LISTCHANGES_FRONTEND=none UCF_FORCE_CONFFOLD=1 LC_ALL=C.UTF-8
+        r#"export DEBIAN_FRONTEND=noninteractive APT_LISTCHANGES_FRONTEND=none UCF_FORCE_CONFFOLD=1 LC_ALL=C.UTF-8; umask 022
 _stale={}; _updated=no
 _log=$(mktemp -- /run/provision-apt.XXXXXXXXXX); trap 'rm -f -- "$_log"' EXIT
 _apt() {
