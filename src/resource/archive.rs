@@ -139,6 +139,8 @@ find "$_work/all" -mindepth {} -maxdepth {} -exec mv -t "$_new" -- '{}' +"#,
 umask 022
 [ -d "$_dir" ] || { echo "the directory $_dir is not there; declare it before" >&2; exit 1; }
 if [ -L "$_dest" ] || { [ -e "$_dest" ] && [ ! -d "$_dest" ]; }; then echo "$_dest is not a directory" >&2; exit 1; fi
+_stamp={}
+_keep "$_stamp" {}
 _work=$(mktemp -d -- "$_dir/.provision.XXXXXXXXXX")
 trap 'rm -rf -- "$_work"' EXIT
 _new=$_work/new; mkdir -- "$_new"
@@ -167,6 +169,9 @@ if [ -d "$_dest" ]; then
     if [ -s "$_kept/old" ]; then tar -C "$_dest" --null --no-recursion -T "$_kept/old" -cf "$_kept/old.tar"; fi
     : >"$_kept/complete"
   fi
+  # A link in the place of a file gives way first: not every `cp` would spare what it leads to.
+  cd -- "$_new"
+  find . ! -type d -exec sh -c 'for _f do [ ! -L "$0/$_f" ] || rm -f -- "$0/$_f"; done' "$_dest" '{}' +
   find "$_new" -mindepth 1 -maxdepth 1 -exec cp -a --remove-destination -t "$_dest" -- '{}' +
 else
   [ -d "$_kept" ] || mkdir -p -m 0700 -- "$_kept"
@@ -175,22 +180,21 @@ else
   mv -T -- "$_new" "$_dest"
 fi
 cd /
-_stamp={}
 mkdir -p -m 0700 /var/lib/provision; mkdir -p -m 0700 /var/lib/provision/archive
-_keep "$_stamp" {}
 printf '%s' {} >"$_work/stamp"
 mv -fT -- "$_work/stamp" "$_stamp""#,
             self.dest,
             self.dest.folder(),
             format!("{}:{}", self.owner, self.group),
             self.backup(),
+            self.stamp(),
+            backup_name(self.stamp().as_str()),
             self.unpack_script(),
             Script::constant("{}"),
             Script::constant("{}"),
             Script::constant("{}"),
             Script::constant("{}"),
-            self.stamp(),
-            backup_name(self.stamp().as_str()),
+            Script::constant("{}"),
             stamp
         );
         let payload = self.supplied.clone().unwrap_or_else(|| Content::Text("".into())).payload();

@@ -332,11 +332,20 @@ impl Certificate {
         desired
     }
 
-    /// Returns the text by which a step begins: it has openssl, and the folders are there.
+    /// Returns the files that are written, each with its name in the run's backup.
+    fn files(&self) -> Vec<(HostPath, String)> {
+        let name = backup_name(&Kind::id(self).to_string());
+        let files = [("key", Some(self.key_path())), ("certificate", Some(self.path.clone())), ("ca", self.ca.clone())];
+        let files = files.into_iter().chain([("stamp", Some(self.stamp()))]);
+        files.filter_map(|(what, path)| Some((path?, format!("{name}.{what}")))).collect()
+    }
+
+    /// Returns the text by which a step begins: it has openssl, the folders are there, and what was there is kept.
     fn begin_script(&self) -> Script {
         let key = self.key_path();
         let mut folders: BTreeSet<&str> = BTreeSet::from([self.path.folder(), key.folder()]);
         folders.extend(self.ca.as_ref().map(HostPath::folder));
+        let keep = self.files().into_iter().map(|(path, name)| sh!("_keep {} {}", path, name)).collect::<Script>();
         sh!(
             r#"umask 077
 command -v openssl >/dev/null 2>&1 || { echo '`openssl` is not there; install the package `openssl`' >&2; exit 1; }
@@ -349,6 +358,7 @@ _path={}; _key={}; _next={}"#,
             key,
             self.next_key()
         )
+        .then(keep)
     }
 
     /// Returns the text that sees to a key of the right kind, a new one beside the old; `$_use` is the one to use.
@@ -381,12 +391,9 @@ _install() {
   _file=$(mktemp -- "${2%/*}/.provision.XXXXXXXXXX")
   cat -- "$1" >"$_file"; chown -- "$4" "$_file"; chmod -- "$3" "$_file"; mv -fT -- "$_file" "$2"
 }
-_keep "$_key" {}; _keep "$_path" {}
 if [ "$_use" = "$_key" ]; then chown -- {} "$_key"; chmod -- {} "$_key"
 else _install "$_use" "$_key" {} {}; rm -f -- "$_use"; fi
 _install "$_new" "$_path" {} {}"#,
-            self.backup("key"),
-            self.backup("certificate"),
             owner,
             KEY_MODE,
             KEY_MODE,
@@ -395,21 +402,14 @@ _install "$_new" "$_path" {} {}"#,
             owner
         );
         if let Some(ca) = &self.ca {
-            script.push(&sh!("_keep {} {}\n_install \"$_ca_new\" {} 0644 root:root", ca, self.backup("ca"), ca));
+            script.push(&sh!("_install \"$_ca_new\" {} 0644 root:root", ca));
         }
         script.then(sh!(
-            r#"_keep {} {}
-printf '%s\n' {} >"$_work/stamp"
+            r#"printf '%s\n' {} >"$_work/stamp"
 _install "$_work/stamp" {} 0600 root:root"#,
-            self.stamp(),
-            self.backup("stamp"),
             issuer,
             self.stamp()
         ))
-    }
-
-    fn backup(&self, what: &str) -> String {
-        format!("{}.{what}", backup_name(&Kind::id(self).to_string()))
     }
 
     /// Returns the text that signs: `$_pub` is the key to be certified, the result is in `$_work/signed`.
@@ -495,17 +495,8 @@ _payload | awk '
     }
 
     fn reverse(&self) -> Vec<Step> {
-        let mut script = sh!(
-            "_restore {} {}\n_restore {} {}",
-            self.key_path(),
-            self.backup("key"),
-            self.path,
-            self.backup("certificate")
-        );
-        if let Some(ca) = &self.ca {
-            script.push(&sh!("_restore {} {}", ca, self.backup("ca")));
-        }
-        script.push(&sh!("_restore {} {}\nrm -f -- {}", self.stamp(), self.backup("stamp"), self.next_key()));
+        let restore = self.files().into_iter().map(|(path, name)| sh!("_restore {} {}", path, name));
+        let script = restore.collect::<Script>().then(sh!("rm -f -- {}", self.next_key()));
         vec![Step::new(format!("restore {} and its key", self.path), script)]
     }
 

@@ -59,6 +59,7 @@ pub(super) fn edit_script(path: &HostPath, backup: &str, missing: &WhenMissing<'
 if [ -L "$_path" ] || { [ -e "$_path" ] && [ ! -f "$_path" ]; }; then
   echo "$_path is not a regular file" >&2; exit 1
 fi
+_keep "$_path" {}
 _new=$(mktemp -- "$_dir/.provision.XXXXXXXXXX")
 trap 'rm -f -- "$_new"' EXIT
 if [ -e "$_path" ]; then _old=$_path; cp -p -- "$_path" "$_new"; else {}; fi
@@ -66,13 +67,12 @@ _edit() {
 {}
 }
 _edit >"$_new"
-_keep "$_path" {}
 mv -fT -- "$_new" "$_path""#,
         path,
         path.folder(),
+        backup,
         make,
-        filter,
-        backup
+        filter
     )
 }
 
