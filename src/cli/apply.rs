@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::Args;
 
 use super::exit::Exit;
-use super::plan::{inputs, show};
+use super::plan::{failures, inputs, show};
 use super::printer::{Printer, Verbosity};
 use super::project::{Project, SecretUse};
 use super::{Common, fleet};
@@ -19,7 +19,6 @@ use crate::journal::{self, Journal};
 use crate::plan::HostPlan;
 use crate::plan::bind::{Binder, HostInput};
 use crate::plan::saved::{SavedHost, SavedPlan, StaleError, VERSION};
-use crate::report::summary::LostHost;
 use crate::report::{self, Counted, ProgressMode};
 
 /// Arguments of `apply`.
@@ -220,7 +219,7 @@ fn apply(args: &ApplyArgs, playbook: &Utf8Path, saved: Option<&SavedPlan>, commo
         journal.add_durably(&[journal::Entry::End { at: journal::now(), exit: exit.code() }]).ok();
         session.summary(&applied, &failed);
         if let Some(path) = &args.junit {
-            let text = report::summary::junit(&applied.outcomes);
+            let text = report::summary::junit(&applied.outcomes, &failures(&failed), &printer.vault);
             if let Err(error) = fs::write_atomic(path, text.as_bytes(), 0o644) {
                 printer.error(&engine::with_causes(&error), None);
             }
@@ -289,15 +288,13 @@ impl Session<'_> {
     }
 
     fn summary(&self, applied: &Applied, failed: &BTreeMap<HostName, HostFailure>) {
-        let lost: Vec<LostHost> = failed
-            .iter()
-            .map(|(host, failure)| LostHost { host: host.clone(), error: failure.error.clone(), reach: failure.reach })
-            .collect();
+        let (failures, vault) = (failures(failed), &self.printer.vault);
         if self.printer.json {
-            self.printer.data(&report::summary::to_json(&applied.outcomes, &lost).to_string());
+            self.printer.data(&report::summary::to_json(&applied.outcomes, &failures, vault).to_string());
         } else {
             let style = self.printer.stdout_style();
-            self.printer.data(&report::summary::render(&applied.outcomes, &lost, style, self.printer.width()));
+            let width = self.printer.width();
+            self.printer.data(&report::summary::render(&applied.outcomes, &failures, vault, style, width));
         }
     }
 }

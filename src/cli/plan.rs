@@ -125,15 +125,7 @@ pub(super) fn in_order(project: &Project, mut observed: BTreeMap<HostName, Obser
 
 /// Prints plans, and the hosts that could not be read.
 pub(super) fn show(plans: &[HostPlan], failed: &BTreeMap<HostName, HostFailure>, markdown: bool, printer: &Printer) {
-    let failures: Vec<report::plan::Failure> = failed
-        .iter()
-        .map(|(host, failure)| report::plan::Failure {
-            host: host.clone(),
-            error: failure.error.clone(),
-            hint: failure.hint.clone(),
-            reach: failure.reach,
-        })
-        .collect();
+    let failures = failures(failed);
     if printer.json {
         printer.json(&report::plan::to_json(plans, &failures));
     } else if markdown {
@@ -146,6 +138,19 @@ pub(super) fn show(plans: &[HostPlan], failed: &BTreeMap<HostName, HostFailure>,
         };
         printer.data(&report::plan::render(plans, &failures, &options));
     }
+}
+
+/// Returns the hosts that take no part as the report tells of them.
+pub(super) fn failures(failed: &BTreeMap<HostName, HostFailure>) -> Vec<report::Failure> {
+    failed
+        .iter()
+        .map(|(host, failure)| report::Failure {
+            host: host.clone(),
+            error: failure.error.clone(),
+            hint: failure.hint.clone(),
+            reach: failure.reach,
+        })
+        .collect()
 }
 
 fn save(

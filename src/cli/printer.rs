@@ -81,10 +81,11 @@ impl Printer {
         let mode = match self.verbosity {
             _ if self.json => in_json,
             Verbosity::Quiet => ProgressMode::Quiet,
-            Verbosity::Normal if std::io::stderr().is_terminal() => ProgressMode::Bars(color),
+            // Lines and bars would tear each other apart.
+            Verbosity::Normal if std::io::stderr().is_terminal() => ProgressMode::Bars { color, width: self.width() },
             _ => ProgressMode::Lines { color, verbose },
         };
-        let sink: Box<dyn Write> =
+        let sink: Box<dyn Write + Send> =
             if mode == ProgressMode::Json { Box::new(std::io::stdout()) } else { Box::new(std::io::stderr()) };
         Progress::start(mode, counted, &self.vault, sink)
     }

@@ -10,5 +10,6 @@ pub mod progress;
 pub mod style;
 pub mod summary;
 
+pub use plan::Failure;
 pub use progress::{Counted, Progress, ProgressMode};
 pub use style::Color;

@@ -484,10 +484,12 @@ fn one_line(text: &str) -> String {
 
 /// Diffs by their two texts: equal hosts get equal files, and a diff is dearer than a look into a map.
 #[derive(Default)]
-struct Diffs(HashMap<(Arc<str>, Arc<str>), Arc<Vec<(ChangeTag, String)>>>);
+struct Diffs(HashMap<(Arc<str>, Arc<str>), Arc<DiffLines>>);
+
+type DiffLines = Vec<(ChangeTag, String)>;
 
 impl Diffs {
-    fn of(&mut self, text: &TextChange) -> Arc<Vec<(ChangeTag, String)>> {
+    fn of(&mut self, text: &TextChange) -> Arc<DiffLines> {
         let key = (text.before.clone(), text.after.clone());
         self.0.entry(key).or_insert_with(|| Arc::new(cut(diff(text)))).clone()
     }
@@ -496,7 +498,7 @@ impl Diffs {
 /// Returns the lines of a unified diff with three lines of context, escaped and without ends of line.
 ///
 /// A text that is wholly new or wholly gone has no hunk headers. Where both texts are the same, what differs is masked.
-fn diff(text: &TextChange) -> Vec<(ChangeTag, String)> {
+fn diff(text: &TextChange) -> DiffLines {
     if text.before == text.after {
         return vec![(ChangeTag::Equal, "(what differs is sensitive)".to_owned())];
     }
@@ -518,7 +520,7 @@ fn diff(text: &TextChange) -> Vec<(ChangeTag, String)> {
     lines
 }
 
-fn cut(mut lines: Vec<(ChangeTag, String)>) -> Vec<(ChangeTag, String)> {
+fn cut(mut lines: DiffLines) -> DiffLines {
     if lines.len() > LONGEST_DIFF {
         let more = lines.len() - LONGEST_DIFF;
         lines.truncate(LONGEST_DIFF);

@@ -1,28 +1,29 @@
-//! What became of a run: a line for each host, each failure with its error, and who was skipped because of what.
+//! How a run ended: a table by host, each failure and skip with its culprit, JSON, and JUnit for CI.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, Table, presets};
-use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
+use indexmap::IndexMap;
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::style::{self, Color, Tone};
-use crate::addr::{HostName, ResourceAddr};
+use super::plan::Failure;
+use super::progress::masked;
+use super::style::{Color, Tone, count, escape, width_of, wrap};
+use crate::addr::{HostName, ResourceAddr, ResourceId};
 use crate::event::{Outcome, Reach};
+use crate::secret::Vault;
 
-/// A host that took no part, or was lost.
-#[derive(Clone, Debug)]
-pub struct LostHost {
-    /// The host.
-    pub host: HostName,
-    /// What went wrong.
-    pub error: String,
-    /// Whether it is unreachable.
-    pub reach: Reach,
-}
+/// The version of the JSON form.
+const VERSION: u32 = 1;
 
-/// How many resources of a host ended in which way.
-#[derive(Clone, Copy, Default)]
+/// How many hosts are shown one by one; of more, those where all went well are gathered.
+const LISTED_HOSTS: usize = 40;
+
+/// How the resources of a host, or of all, ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 struct Tally {
     unchanged: usize,
     changed: usize,
@@ -41,155 +42,403 @@ impl Tally {
             Outcome::NotStarted { .. } => &mut self.not_started,
         } += 1;
     }
+
+    fn numbers(self) -> [usize; 5] {
+        [self.unchanged, self.changed, self.failed, self.skipped, self.not_started]
+    }
+
+    fn is_well(self) -> bool {
+        self.failed + self.skipped + self.not_started == 0
+    }
 }
 
-/// Returns the summary for people, at most `width` columns wide.
-pub fn render(outcomes: &BTreeMap<ResourceAddr, Outcome>, lost: &[LostHost], color: Color, width: usize) -> String {
-    let mut hosts: BTreeMap<&HostName, Tally> = lost.iter().map(|lost| (&lost.host, Tally::default())).collect();
-    let mut all = Tally::default();
+const COLUMNS: [&str; 5] = ["unchanged", "changed", "failed", "skipped", "not started"];
+
+/// A host's row: how its resources ended, and what happened to the host itself.
+#[derive(Clone, Copy, Debug, Default)]
+struct Row {
+    tally: Tally,
+    lost: Option<Reach>,
+}
+
+fn rows<'a>(outcomes: &'a BTreeMap<ResourceAddr, Outcome>, failed: &'a [Failure]) -> BTreeMap<&'a HostName, Row> {
+    let mut rows: BTreeMap<&HostName, Row> = BTreeMap::new();
     for (addr, outcome) in outcomes {
-        hosts.entry(&addr.host).or_default().add(outcome);
-        all.add(outcome);
+        rows.entry(&addr.host).or_default().tally.add(outcome);
     }
+    for failure in failed {
+        rows.entry(&failure.host).or_default().lost = Some(failure.reach);
+    }
+    rows
+}
+
+fn total(outcomes: &BTreeMap<ResourceAddr, Outcome>) -> Tally {
+    let mut tally = Tally::default();
+    outcomes.values().for_each(|outcome| tally.add(outcome));
+    tally
+}
+
+/// Returns the table by host, each failure and skip, and a last line that sums the run up.
+pub fn render(
+    outcomes: &BTreeMap<ResourceAddr, Outcome>,
+    failed: &[Failure],
+    vault: &Vault,
+    color: Color,
+    width: usize,
+) -> String {
+    let voice = Voice { vault, color, width };
     let mut out = String::new();
-    out.push_str(&table(&hosts, lost, width));
-    let failed = outcomes.iter().filter_map(|(addr, outcome)| match outcome {
+    let rows = rows(outcomes, failed);
+    if !rows.is_empty() {
+        out.push_str(&table(&rows, width));
+        out.push('\n');
+    }
+    let failures = outcomes.iter().filter_map(|(addr, outcome)| match outcome {
         Outcome::Failed { error, hint } => Some((addr, error, hint)),
         _ => None,
     });
-    for (addr, error, hint) in failed {
-        out.push_str(&format!("{} {addr}: {}\n", color.paint(Tone::Bad, "failed"), style::escape(error)));
-        if let Some(hint) = hint {
-            out.push_str(&format!("       hint: {hint}\n"));
-        }
+    for (addr, error, hint) in failures {
+        voice.push_failure(&mut out, &addr.to_string(), "failed", error, hint.as_deref());
     }
-    for lost in lost {
-        let word = if lost.reach == Reach::Unreachable { "unreachable" } else { "failed" };
-        out.push_str(&format!("{} {}: {}\n", color.paint(Tone::Bad, word), lost.host, style::escape(&lost.error)));
+    for failure in failed {
+        let what = match failure.reach {
+            Reach::Unreachable => "is unreachable",
+            Reach::Reached => "failed",
+        };
+        voice.push_failure(&mut out, failure.host.as_str(), what, &failure.error, failure.hint.as_deref());
     }
-    let mut because: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for outcome in outcomes.values() {
-        match outcome {
-            Outcome::Skipped { because: why } => *because.entry(("skipped", why)).or_default() += 1,
-            Outcome::NotStarted { because: why } => *because.entry(("not started", why)).or_default() += 1,
-            _ => {}
-        }
+    for ((host, word, because), ids) in left_out(outcomes) {
+        voice.push_left_out(&mut out, host, word, because, &ids);
     }
-    for ((word, why), count) in because {
-        out.push_str(&format!("{} {word}, because {}\n", style::count(count, "resource"), style::escape(why)));
+    if !out.is_empty() && !out.ends_with("\n\n") {
+        out.push('\n');
     }
-    let mut parts = vec![format!("{} changed", all.changed), format!("{} unchanged", all.unchanged)];
-    for (count, word) in [(all.failed, "failed"), (all.skipped, "skipped"), (all.not_started, "not started")] {
-        if count > 0 {
-            parts.push(format!("{count} {word}"));
-        }
-    }
-    let tone = if all.failed + all.skipped + all.not_started + lost.len() > 0 { Tone::Bad } else { Tone::Good };
-    let last = format!("Applied: {} on {}.", parts.join(", "), style::count(hosts.len(), "host"));
-    out.push_str(&format!("{}\n", color.paint(tone, &last)));
+    let line = last_line(outcomes, failed);
+    let _ = writeln!(out, "{}", color.paint(Tone::Strong, &line));
     out
 }
 
-fn table(hosts: &BTreeMap<&HostName, Tally>, lost: &[LostHost], width: usize) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_width(u16::try_from(width).unwrap_or(100));
-    // On a narrow terminal the columns' names are shortened before a number is.
-    let head = if width >= 80 {
-        ["HOST", "CHANGED", "UNCHANGED", "FAILED", "SKIPPED", "NOT STARTED"]
+/// Returns the line that sums a run up: `Apply: 3 changed, 1 failed, ... on 8 hosts.`
+fn last_line(outcomes: &BTreeMap<ResourceAddr, Outcome>, failed: &[Failure]) -> String {
+    let tally = total(outcomes);
+    let hosts: std::collections::BTreeSet<&HostName> = outcomes.keys().map(|addr| &addr.host).collect();
+    let hosts = count(hosts.len(), "host");
+    let mut text = if tally.is_well() && tally.changed == 0 {
+        let verb = if tally.unchanged == 1 { "is" } else { "are" };
+        format!("Nothing changed. {} on {hosts} {verb} as wanted", count(tally.unchanged, "resource"))
     } else {
-        ["HOST", "CHG", "SAME", "FAIL", "SKIP", "LEFT"]
+        let parts = [
+            (tally.changed, "changed", true),
+            (tally.failed, "failed", true),
+            (tally.skipped, "skipped", false),
+            (tally.not_started, "not started", false),
+            (tally.unchanged, "unchanged", true),
+        ];
+        let shown = parts.into_iter().filter(|(number, _, always)| *always || *number > 0);
+        let shown: Vec<String> = shown.map(|(number, what, _)| format!("{number} {what}")).collect();
+        format!("Apply: {} on {hosts}", shown.join(", "))
     };
-    table.set_header(head);
-    for (host, tally) in hosts {
-        let gone = lost.iter().any(|lost| lost.host == **host && lost.reach == Reach::Unreachable);
-        let name = if gone { format!("{host} (unreachable)") } else { host.to_string() };
-        let numbers = [tally.changed, tally.unchanged, tally.failed, tally.skipped, tally.not_started];
-        let numbers = numbers.map(|number| if number == 0 { "-".to_owned() } else { number.to_string() });
-        table.add_row(std::iter::once(name).chain(numbers));
+    for (reach, what) in [(Reach::Unreachable, "unreachable"), (Reach::Reached, "failed")] {
+        let number = failed.iter().filter(|failure| failure.reach == reach).count();
+        if number > 0 {
+            let _ = write!(text, "; {} {what}", count(number, "host"));
+        }
     }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
+    text + "."
+}
+
+fn table(rows: &BTreeMap<&HostName, Row>, width: usize) -> String {
+    // A column that says nothing is left out: there is little room on a narrow terminal.
+    let is_needed = |at: usize| at < 3 || rows.values().any(|row| row.tally.numbers().get(at).is_some_and(|n| *n > 0));
+    let columns: Vec<usize> = (0..COLUMNS.len()).filter(|at| is_needed(*at)).collect();
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
+    let header = columns.iter().filter_map(|at| COLUMNS.get(*at)).map(|name| (*name).to_owned());
+    table.set_header(std::iter::once("host".to_owned()).chain(header));
+    let mut longest = 0;
+    let mut add = |name: String, row: &Row| {
+        longest = longest.max(width_of(&name));
+        let numbers = row.tally.numbers();
+        // A host of which nothing is known has no numbers either.
+        let shown = |number: &usize| if row.tally == Tally::default() { "-".to_owned() } else { number.to_string() };
+        let cells = columns.iter().filter_map(|at| numbers.get(*at)).map(shown);
+        table.add_row(std::iter::once(name).chain(cells));
+    };
+    let gathers = rows.len() > LISTED_HOSTS;
+    let mut gathered: IndexMap<Tally, Vec<&HostName>> = IndexMap::new();
+    for (host, row) in rows {
+        let name = escape(host.as_str()).into_owned();
+        match row.lost {
+            // On a narrow terminal it is said below the table only.
+            Some(Reach::Unreachable) if width >= 80 => add(format!("{name} (unreachable)"), row),
+            Some(Reach::Reached) if width >= 80 => add(format!("{name} (failed)"), row),
+            None if gathers && row.tally.is_well() => gathered.entry(row.tally).or_default().push(*host),
+            _ => add(name, row),
+        }
+    }
+    for (tally, hosts) in gathered {
+        let first = hosts.first().map(|host| escape(host.as_str()).into_owned()).unwrap_or_default();
+        let more = hosts.len() - 1;
+        let name = if more == 0 { first } else { format!("{first} and {more} more, each") };
+        add(name, &Row { tally, lost: None });
+    }
+    for at in 0..=columns.len() {
+        if let Some(column) = table.column_mut(at) {
+            match at {
+                0 => {
+                    // Names are the last to be broken.
+                    let least = longest.min(width.saturating_sub(columns.len() * 9)).max(4) + 1;
+                    let least = Width::Fixed(u16::try_from(least).unwrap_or(u16::MAX));
+                    column.set_padding((0, 1)).set_constraint(ColumnConstraint::LowerBoundary(least));
+                }
+                _ => {
+                    column.set_padding((1, 0)).set_cell_alignment(CellAlignment::Right);
+                }
+            }
+        }
     }
     table.to_string().lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
-/// Returns the summary as one JSON object, version 1.
-pub fn to_json(outcomes: &BTreeMap<ResourceAddr, Outcome>, lost: &[LostHost]) -> Value {
-    let resources: Vec<Value> = outcomes
-        .iter()
-        .map(|(addr, outcome)| {
-            let mut entry = json!({"addr": addr.to_string(), "host": addr.host, "id": addr.id});
-            if let (Some(entry), Ok(Value::Object(outcome))) = (entry.as_object_mut(), serde_json::to_value(outcome)) {
-                entry.extend(outcome);
-            }
-            entry
-        })
-        .collect();
-    let lost: Vec<Value> =
-        lost.iter().map(|lost| json!({"host": lost.host, "error": lost.error, "reach": lost.reach})).collect();
-    json!({"version": 1, "resources": resources, "hosts_lost": lost})
+type LeftOut<'a> = IndexMap<(&'a HostName, &'static str, &'a str), Vec<&'a ResourceId>>;
+
+/// Gathers what was not done, by host and by what it was not done because of.
+fn left_out(outcomes: &BTreeMap<ResourceAddr, Outcome>) -> LeftOut<'_> {
+    let mut gathered = LeftOut::new();
+    for (addr, outcome) in outcomes {
+        let (word, because) = match outcome {
+            Outcome::Skipped { because } => ("skipped", because),
+            Outcome::NotStarted { because } => ("not started", because),
+            _ => continue,
+        };
+        gathered.entry((&addr.host, word, because)).or_default().push(&addr.id);
+    }
+    gathered
 }
 
-/// Returns how each resource ended as JUnit XML, a suite for each host.
-pub fn junit(outcomes: &BTreeMap<ResourceAddr, Outcome>) -> String {
-    let mut suites: BTreeMap<&HostName, TestSuite> = BTreeMap::new();
-    for (addr, outcome) in outcomes {
-        let status = match outcome {
-            Outcome::Unchanged | Outcome::Changed => TestCaseStatus::success(),
-            Outcome::Failed { error, .. } => {
-                let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-                status.set_message(error.clone());
-                status
-            }
-            Outcome::Skipped { because } | Outcome::NotStarted { because } => {
-                let mut status = TestCaseStatus::skipped();
-                status.set_message(because.clone());
-                status
-            }
-        };
-        let suite = suites.entry(&addr.host).or_insert_with(|| TestSuite::new(addr.host.as_str()));
-        suite.add_test_case(TestCase::new(addr.id.to_string(), status));
+struct Voice<'a> {
+    vault: &'a Vault,
+    color: Color,
+    width: usize,
+}
+
+impl Voice<'_> {
+    fn push_failure(&self, out: &mut String, name: &str, what: &str, error: &str, hint: Option<&str>) {
+        let name = self.color.paint(Tone::Strong, &escape(name)).into_owned();
+        let _ = writeln!(out, "{name} {}", self.color.paint(Tone::Bad, what));
+        for line in self.vault.mask(error).lines().filter(|line| !line.trim().is_empty()) {
+            self.push_wrapped(out, &escape(line.trim()));
+        }
+        if let Some(hint) = hint {
+            self.push_wrapped(out, &format!("hint: {}", escape(&self.vault.mask(hint))));
+        }
     }
-    let mut report = quick_junit::Report::new("provision apply");
+
+    fn push_left_out(&self, out: &mut String, host: &HostName, word: &str, because: &str, ids: &[&ResourceId]) {
+        let because = self.vault.mask(because);
+        let because = escape(&because);
+        let host = self.color.paint(Tone::Strong, &escape(host.as_str())).into_owned();
+        let _ = writeln!(out, "{host}: {} {word}", count(ids.len(), "resource"));
+        self.push_wrapped(out, &format!("because {because}"));
+        // The names of the first few say where in the playbook it stopped.
+        let mut names: Vec<String> = ids.iter().take(5).map(|id| escape(&id.to_string()).into_owned()).collect();
+        if ids.len() > 5 {
+            names.push(format!("{} more", ids.len() - 5));
+        }
+        self.push_wrapped(out, &names.join(", "));
+    }
+
+    fn push_wrapped(&self, out: &mut String, text: &str) {
+        for line in wrap(text, self.width.saturating_sub(2)) {
+            let _ = writeln!(out, "  {line}");
+        }
+    }
+}
+
+/// Returns how a run ended as one JSON object.
+///
+/// - `version`: 1. New keys may be added; a change of meaning raises it.
+/// - `summary`: the numbers of `unchanged`, `changed`, `failed`, `skipped` and `not_started` resources.
+/// - `hosts`: the same numbers for each `host`, with `reach` (`unreachable` or `reached`) for one that failed as a whole, or `null`.
+/// - `resources`: all that were not unchanged: `resource` (`host/kind[name]`), `outcome` (`changed`, `failed`, `skipped`,
+///   `not-started`), and `error` and `hint`, or `because`.
+/// - `failed`: the hosts that failed as a whole: `host`, `error`, `hint`, `reach`.
+pub fn to_json(outcomes: &BTreeMap<ResourceAddr, Outcome>, failed: &[Failure], vault: &Vault) -> Value {
+    let hosts: Vec<Value> = rows(outcomes, failed)
+        .into_iter()
+        .map(|(host, row)| {
+            let mut json = json!({"host": host, "reach": row.lost});
+            if let (Some(entries), Value::Object(numbers)) = (json.as_object_mut(), json!(row.tally)) {
+                entries.extend(numbers);
+            }
+            json
+        })
+        .collect();
+    let resources: Vec<Value> = outcomes
+        .iter()
+        .filter(|(_, outcome)| **outcome != Outcome::Unchanged)
+        .map(|(addr, outcome)| {
+            let mut json = json!({"resource": addr});
+            if let (Some(entries), Value::Object(said)) = (json.as_object_mut(), json!(outcome)) {
+                entries.extend(said);
+            }
+            json
+        })
+        .collect();
+    let failed: Vec<Value> = failed
+        .iter()
+        .map(|failure| {
+            json!({"host": failure.host, "error": failure.error, "hint": failure.hint, "reach": failure.reach})
+        })
+        .collect();
+    let json = json!({
+        "version": VERSION,
+        "summary": total(outcomes),
+        "hosts": hosts,
+        "resources": resources,
+        "failed": failed,
+    });
+    masked(json, vault)
+}
+
+/// Returns how a run ended as JUnit XML: a suite for each host, a case for each resource.
+///
+/// What was skipped or not started is a skipped case with its culprit; a host that failed as a whole has a case `connection` of
+/// its own, which is an error.
+pub fn junit(outcomes: &BTreeMap<ResourceAddr, Outcome>, failed: &[Failure], vault: &Vault) -> String {
+    let said = |text: &str| vault.mask(text).into_owned();
+    let mut suites: BTreeMap<&HostName, TestSuite> = BTreeMap::new();
+    for failure in failed {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        status.set_message(said(&failure.error)).set_type(match failure.reach {
+            Reach::Unreachable => "unreachable",
+            Reach::Reached => "failed",
+        });
+        if let Some(hint) = &failure.hint {
+            status.set_description(said(hint));
+        }
+        let mut case = TestCase::new("connection", status);
+        case.set_classname(failure.host.as_str());
+        suite(&mut suites, &failure.host).add_test_case(case);
+    }
+    for (addr, outcome) in outcomes {
+        let mut status = match outcome {
+            Outcome::Unchanged | Outcome::Changed => TestCaseStatus::success(),
+            Outcome::Failed { error, hint } => {
+                let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+                status.set_message(said(error)).set_type("failed");
+                if let Some(hint) = hint {
+                    status.set_description(said(hint));
+                }
+                status
+            }
+            Outcome::Skipped { .. } | Outcome::NotStarted { .. } => TestCaseStatus::skipped(),
+        };
+        match outcome {
+            Outcome::Skipped { because } => {
+                status.set_message(format!("skipped because {}", said(because)));
+            }
+            Outcome::NotStarted { because } => {
+                status.set_message(format!("not started because {}", said(because)));
+            }
+            _ => {}
+        }
+        let mut case = TestCase::new(addr.id.to_string(), status);
+        case.set_classname(addr.host.as_str());
+        if *outcome == Outcome::Changed {
+            case.set_system_out("changed");
+        }
+        suite(&mut suites, &addr.host).add_test_case(case);
+    }
+    let mut report = Report::new("provision");
     report.add_test_suites(suites.into_values());
     report.to_string().unwrap_or_default()
+}
+
+fn suite<'a, 'b>(suites: &'a mut BTreeMap<&'b HostName, TestSuite>, host: &'b HostName) -> &'a mut TestSuite {
+    suites.entry(host).or_insert_with(|| TestSuite::new(host.as_str()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sample() -> (BTreeMap<ResourceAddr, Outcome>, Vec<LostHost>) {
-        let outcome = |text: &str, outcome| (text.parse().unwrap(), outcome);
-        let skipped = || Outcome::Skipped { because: "ctl-1/package[etcd-server] failed".into() };
-        let outcomes = BTreeMap::from([
-            outcome("ctl-1/file[/a]", Outcome::Changed),
-            outcome("ctl-1/file[/b]", Outcome::Unchanged),
-            outcome(
-                "ctl-1/package[etcd-server]",
-                Outcome::Failed { error: "no such package".into(), hint: Some("look".into()) },
-            ),
-            outcome("ctl-1/service[etcd]", skipped()),
-            outcome("ctl-1/service[x]", skipped()),
-            outcome("ctl-2/file[/a]", Outcome::NotStarted { because: "ctl-2 is unreachable".into() }),
-        ]);
-        let lost =
-            LostHost { host: "ctl-2".into(), error: "connect to ctl-2: refused".into(), reach: Reach::Unreachable };
-        (outcomes, vec![lost])
+    fn outcomes() -> BTreeMap<ResourceAddr, Outcome> {
+        let mut outcomes = BTreeMap::new();
+        let mut add = |addr: &str, outcome: Outcome| {
+            outcomes.insert(addr.parse().unwrap(), outcome);
+        };
+        for host in ["ctl-par1-01", "ctl-par1-02", "hv-1"] {
+            (0..12).for_each(|n| add(&format!("{host}/file[/etc/{n}]"), Outcome::Unchanged));
+            add(&format!("{host}/file[/etc/motd]"), Outcome::Changed);
+        }
+        let error = "install the package chrony: exit status 100\nE: Unable to fetch hunter2 from https://mirror.example/debian and from nowhere else";
+        let hint = Some("look whether the mirror answers".to_owned());
+        add("ctl-par1-01/package[chrony]", Outcome::Failed { error: error.into(), hint });
+        let because = "ctl-par1-01/package[chrony] failed".to_owned();
+        add("ctl-par1-01/service[chrony]", Outcome::Skipped { because: because.clone() });
+        (0..9)
+            .for_each(|n| add(&format!("ctl-par1-01/file[/later/{n}]"), Outcome::Skipped { because: because.clone() }));
+        add("hv-1/file[/a\n<b>\"]", Outcome::NotStarted { because: "hv-1 was lost".into() });
+        outcomes
+    }
+
+    fn failures() -> Vec<Failure> {
+        let failure =
+            |host: &str, error: &str, reach| Failure { host: host.into(), error: error.into(), hint: None, reach };
+        vec![
+            failure("hv-1", "hv-1: the connection was lost", Reach::Unreachable),
+            failure("hv-9", "sudo wants a password, and hunter2 is wrong", Reach::Reached),
+        ]
+    }
+
+    fn vault() -> Vault {
+        let vault = Vault::default();
+        vault.keep("hunter2");
+        vault
     }
 
     #[test]
-    fn a_summary_names_each_failure_and_who_was_skipped_because_of_it() {
-        let (outcomes, lost) = sample();
-        insta::assert_snapshot!("wide", render(&outcomes, &lost, Color::Never, 100));
-        insta::assert_snapshot!("narrow", render(&outcomes, &lost, Color::Never, 60));
+    fn a_run_is_summed_up_by_host() {
+        let render = |width| render(&outcomes(), &failures(), &vault(), Color::Never, width);
+        insta::assert_snapshot!("summary_100", render(100));
+        insta::assert_snapshot!("summary_60", render(60));
+        assert!(render(60).lines().all(|line| line.len() <= 60 || line.starts_with("Apply: ")));
     }
 
     #[test]
-    fn ci_gets_junit_and_json() {
-        let (outcomes, lost) = sample();
-        insta::assert_snapshot!("junit", junit(&outcomes));
-        insta::assert_snapshot!("json", format!("{:#}", to_json(&outcomes, &lost)));
+    fn colour_adds_only_escape_sequences() {
+        let render = |color| render(&outcomes(), &failures(), &vault(), color, 60);
+        assert_ne!(render(Color::Always), render(Color::Never));
+        assert_eq!(console::strip_ansi_codes(&render(Color::Always)), render(Color::Never));
+    }
+
+    #[test]
+    fn many_hosts_where_all_went_well_are_gathered() {
+        let mut all = outcomes();
+        for n in 0..200 {
+            all.insert(format!("log-{n:03}/file[/a]").parse().unwrap(), Outcome::Changed);
+        }
+        all.insert("log-007/file[/b]".parse().unwrap(), Outcome::Unchanged);
+        insta::assert_snapshot!(render(&all, &[], &vault(), Color::Never, 60));
+    }
+
+    #[test]
+    fn a_run_that_changed_nothing_says_so() {
+        let all = BTreeMap::from([("a/file[/a]".parse().unwrap(), Outcome::Unchanged)]);
+        insta::assert_snapshot!(render(&all, &[], &vault(), Color::Never, 60));
+    }
+
+    #[test]
+    fn a_run_is_stable_json() {
+        insta::assert_json_snapshot!(to_json(&outcomes(), &failures(), &vault()));
+    }
+
+    #[test]
+    fn a_run_is_junit() {
+        let all: BTreeMap<ResourceAddr, Outcome> =
+            outcomes().into_iter().filter(|(addr, _)| !addr.id.name.starts_with("/etc/1")).collect();
+        insta::assert_snapshot!(junit(&all, &failures(), &vault()));
     }
 }
