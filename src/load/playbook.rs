@@ -29,10 +29,12 @@ pub struct PlaybookFile {
     /// Variables of all plays of this file.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    #[expect(dead_code, reason = "read from the node itself, which knows the places; declared to be a known key")]
     vars: Option<IgnoredAny>,
     /// The plays.
     #[serde(default)]
     #[schemars(with = "Vec<PlayFile>")]
+    #[expect(dead_code, reason = "read from the node itself, which knows the places; declared to be a known key")]
     plays: Option<IgnoredAny>,
 }
 
@@ -53,6 +55,7 @@ pub struct PlayFile {
     /// Variables, which win over the inventory's.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    #[expect(dead_code, reason = "read from the node itself, which knows the places; declared to be a known key")]
     vars: Option<IgnoredAny>,
     /// Tags of all its tasks.
     #[serde(default)]
@@ -60,6 +63,7 @@ pub struct PlayFile {
     /// The tasks, in the order in which they run on a host.
     #[serde(default)]
     #[schemars(with = "Vec<TaskFile>")]
+    #[expect(dead_code, reason = "read from the node itself, which knows the places; declared to be a known key")]
     tasks: Option<IgnoredAny>,
 }
 
@@ -76,6 +80,7 @@ pub struct RollingFile {
     /// What must hold on each host of a batch before the next begins: arguments of the kind `check`.
     #[serde(default)]
     #[schemars(with = "Vec<serde_json::Value>")]
+    #[expect(dead_code, reason = "read from the node itself, which knows the places; declared to be a known key")]
     health: Option<IgnoredAny>,
 }
 
@@ -92,6 +97,7 @@ pub struct TaskFile {
     /// A list to repeat the task for; each time the item is the variable `item`.
     #[serde(default)]
     #[schemars(with = "serde_json::Value")]
+    #[expect(dead_code, reason = "read from the node itself, which knows the places; declared to be a known key")]
     for_each: Option<IgnoredAny>,
     /// Resources to refresh once at the end of the play if this task changed something: `service[etcd]`.
     #[serde(default)]
@@ -111,6 +117,7 @@ pub struct TaskFile {
     /// Variables for the tasks of an included file.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    #[expect(dead_code, reason = "read from the node itself, which knows the places; declared to be a known key")]
     vars: Option<IgnoredAny>,
 }
 
