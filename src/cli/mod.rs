@@ -1,11 +1,14 @@
 //! Arguments, one file per command, and exit codes: wires the engine to the report.
 
 mod apply;
+mod completions;
 mod exec;
 mod exit;
+mod explain;
 mod facts;
 mod fleet;
 mod inventory;
+mod man;
 mod plan;
 mod printer;
 mod project;
@@ -97,6 +100,15 @@ enum Command {
     /// Fetch host keys, show their fingerprints, and write them into the inventory for review
     #[command(after_help = "Example: provision trust site=par1 -i inventories/demo")]
     Trust(trust::TrustArgs),
+    /// Explain a kind: its arguments and an example; or templates, facts, selectors
+    #[command(after_help = "Example: provision explain file")]
+    Explain(explain::ExplainArgs),
+    /// Print what a shell needs to complete the command line
+    #[command(after_help = "Example: provision completions bash > /etc/bash_completion.d/provision")]
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write the pages of all commands into a folder
+    #[command(after_help = "Example: provision man /usr/local/share/man/man1")]
+    Man(man::ManArgs),
 }
 
 /// Runs the program on the command line's arguments.
@@ -137,5 +149,8 @@ fn dispatch(cli: &Cli, printer: &Printer) -> Exit {
         Command::Facts(args) => facts::run(args, common, printer),
         Command::Exec(args) => exec::run(args, common, printer),
         Command::Trust(args) => trust::run(args, common, printer),
+        Command::Explain(args) => explain::run(args, printer),
+        Command::Completions(args) => completions::run(args, printer),
+        Command::Man(args) => man::run(args, printer),
     }
 }

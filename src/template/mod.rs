@@ -14,6 +14,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 pub use expression::{Expression, ExpressionError};
+pub use helpers::HELPERS;
 
 /// How a template asks for other hosts: a selector to the list of their data, or why that cannot be answered.
 pub type Lookup = Arc<dyn Fn(&str) -> Result<Value, String> + Send + Sync>;
