@@ -241,18 +241,9 @@ impl Inventory {
         put("roles", host.roles.iter().map(|role| Json::from(role.as_str())).collect());
         put("groups", host.groups.iter().map(|group| Json::from(group.as_str())).collect());
         put("provided_by", text(host.provided_by.as_ref().map(|by| by.to_string()).as_deref()));
-        let ssh = self.ssh(host);
-        put(
-            "ssh",
-            json!({
-                "address": ssh.as_ref().map(|ssh| &ssh.address),
-                "port": ssh.as_ref().map(|ssh| ssh.port),
-                "user": ssh.as_ref().and_then(|ssh| ssh.user.as_ref()),
-                "via": self.via(host).map(|via| via.name.as_str()),
-            }),
-        );
+        put("ssh", self.access(host));
         put("record", serde_json::to_value(&host.record).unwrap_or_default());
-        put("address", text(ssh.as_ref().map(|ssh| ssh.address.as_str())));
+        put("address", text(self.ssh(host).map(|ssh| ssh.address).as_deref()));
         put("interfaces", self.interfaces(host));
         put("operators", serde_json::to_value(&self.operators).unwrap_or_default());
         context
@@ -270,7 +261,19 @@ impl Inventory {
             "plane": host.plane.as_ref().map(|plane| plane.as_str()),
             "roles": host.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>(),
             "groups": host.groups,
+            "ssh": self.access(host),
             "interfaces": self.interfaces(host),
+        })
+    }
+
+    /// Returns how a host is logged in to, as templates see it.
+    fn access(&self, host: &Host) -> Json {
+        let ssh = self.ssh(host);
+        json!({
+            "address": ssh.as_ref().map(|ssh| &ssh.address),
+            "port": ssh.as_ref().map(|ssh| ssh.port),
+            "user": ssh.as_ref().and_then(|ssh| ssh.user.as_ref()),
+            "via": self.via(host).map(|via| via.name.as_str()),
         })
     }
 
