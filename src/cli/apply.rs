@@ -132,7 +132,7 @@ fn apply(args: &ApplyArgs, playbook: &Utf8Path, saved: Option<&SavedPlan>, commo
         // With `--yes` the lock is taken by the one reading; otherwise nobody is locked out while somebody thinks.
         let first_lock = (!asks).then(|| lock.clone());
         let Some((mut observed, mut failed)) = session.observe(&fleet, first_lock).await else { return Exit::Interrupted };
-        session.show(&observed, &failed);
+        session.show(&observed, &failed, asks);
         let shown: BTreeMap<HostName, SavedHost> = match saved {
             Some(saved) => saved.hosts.iter().map(|host| (host.host.clone(), host.clone())).collect(),
             None => observed.iter().map(|(name, host)| (name.clone(), SavedHost::of(&host.plan))).collect(),
@@ -273,7 +273,8 @@ impl Session<'_> {
         result
     }
 
-    fn show(&self, observed: &BTreeMap<HostName, ObservedHost>, failed: &BTreeMap<HostName, HostFailure>) {
+    /// Shows the plan: whole where it is to be approved, as one line where it was.
+    fn show(&self, observed: &BTreeMap<HostName, ObservedHost>, failed: &BTreeMap<HostName, HostFailure>, asks: bool) {
         let plans: Vec<HostPlan> = self
             .project
             .hosts
@@ -284,7 +285,11 @@ impl Session<'_> {
         if self.printer.json || self.printer.verbosity == Verbosity::Quiet {
             return;
         }
-        show(&plans, failed, false, self.printer);
+        if asks || self.printer.verbosity == Verbosity::Verbose {
+            show(&plans, failed, false, self.printer);
+        } else {
+            self.printer.data(&report::plan::summary(&plans, &failures(failed)));
+        }
     }
 
     fn summary(&self, applied: &Applied, failed: &BTreeMap<HostName, HostFailure>) {

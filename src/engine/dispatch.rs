@@ -227,6 +227,12 @@ impl<'a> Dispatcher<'a> {
                     self.set_status(id, Status::Running);
                     return Begun::Running(Box::pin(self.run_alone(id, host, *at)));
                 }
+                if let Vertex::Handlers { play, .. } = vertex
+                    && !self.handlers_are_simple(host, *play)
+                {
+                    self.set_status(id, Status::Running);
+                    return Begun::Running(Box::pin(self.run_handlers(id, host, *play)));
+                }
                 let segment = self.segment(id, host);
                 for vertex in &segment {
                     self.set_status(*vertex, Status::Running);
@@ -322,7 +328,7 @@ impl<'a> Dispatcher<'a> {
                     // What needs nothing done settles by itself once what is before it is done.
                     self.is_simple(host, *at) || (waits_unsettled && self.is_settled(host, *at))
                 }
-                Some(Vertex::Handlers { .. }) => true,
+                Some(Vertex::Handlers { host, play }) => self.handlers_are_simple(host, *play),
                 _ => false,
             };
             if !may_go_on || !fits || waits_for_others {
@@ -363,6 +369,47 @@ impl<'a> Dispatcher<'a> {
                     || handler.because.iter().any(|id| about_to.contains(id) || changed.contains(&id.on(host)))
             })
             .collect()
+    }
+
+    fn handlers_are_simple(&self, host: &HostName, play: usize) -> bool {
+        let Some(observed) = self.request.observed.get(host) else { return true };
+        let all = observed.plan.handlers.get(&play).map(Vec::as_slice).unwrap_or_default();
+        all.iter().all(|handler| handler.steps.iter().all(is_simple_step))
+    }
+
+    /// Does the refreshes of a play one by one, because one of them ends the session; those that do come last.
+    async fn run_handlers(&self, id: VertexId, host: &'a HostName, play: usize) -> Finished {
+        let mut handlers = self.handlers(host, play, &BTreeSet::new());
+        handlers.sort_by_key(|handler| handler.steps.iter().any(|step| step.effect == Effect::Reboots));
+        for handler in handlers {
+            let reboots = handler.steps.iter().any(|step| step.effect == Effect::Reboots);
+            let mut work = Work {
+                number: 0,
+                addr: handler.id.on(host),
+                action: Action::Run,
+                steps: handler.steps.clone(),
+                marks: Vec::new(),
+                settles: (!reboots).then(|| handler.id.clone()),
+                errors: Errors::WithOutput,
+            };
+            let mut ended = Ok(String::new());
+            if reboots {
+                ended = self.reboot(host, work.clone()).await.map(|()| String::new());
+                work.steps.clear();
+                work.settles = Some(handler.id.clone());
+            }
+            if ended.is_ok() {
+                let report = self.apply(host, vec![work.clone()], &Reading::default()).await;
+                ended = match report.failure.clone() {
+                    Some(failure) if work.steps.is_empty() => Err(self.lose(host, failure)),
+                    _ => self.ended(&report, Some(&work), None),
+                };
+            }
+            if let Status::Blocks(because) = self.conclude_handler(&handler.id.on(host), ended) {
+                return Finished { vertices: vec![(id, Status::Blocks(because))] };
+            }
+        }
+        Finished { vertices: vec![(id, Status::Done)] }
     }
 
     /// Does a segment: one script, and the reading of what it changed, in one exchange.

@@ -4,3 +4,5 @@
 mod connection;
 #[cfg(test)]
 mod inventory;
+#[cfg(test)]
+mod lab;

@@ -1,0 +1,202 @@
+//! A lab for one test: real hosts that are there while the value lives, and gone afterwards, also after a panic.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// The repository.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Real hosts, an inventory of them, and a project folder.
+pub struct Lab {
+    name: String,
+    folder: tempfile::TempDir,
+}
+
+/// What a run of the tool brought.
+#[derive(Debug)]
+pub struct Run {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    /// Fails the test unless the run ended with this exit code.
+    #[track_caller]
+    pub fn expect(self, status: i32) -> Self {
+        assert_eq!(self.status, status, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}\n{}\n{}", self.stdout, self.stderr))
+    }
+}
+
+fn script() -> PathBuf {
+    root().join("tests/lab/lab")
+}
+
+fn text(output: Output) -> Run {
+    Run {
+        status: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Returns whether real hosts can be had; says so by name where not, and fails where they must be.
+pub fn is_possible(test: &str) -> bool {
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout == b"0\n");
+    if is_root {
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "{test} needs root for its hosts, and in CI nothing is skipped");
+    eprintln!("skipped: {test} needs root for its hosts");
+    false
+}
+
+impl Lab {
+    /// Boots `count` plain hosts, `host-001` and so on, and writes an inventory of them.
+    pub fn plain(name: &str, count: usize) -> Self {
+        let lab = Self::of(name, &["plain", "--hosts", &count.to_string()]);
+        let hosts: String =
+            (1..=count).map(|n| format!("  host-{n:03}: {{ssh: {{address: 10.99.0.{n}}}}}\n")).collect();
+        lab.write("inventory/hosts.yaml", &format!("defaults: {{ssh: {{user: provision}}}}\nhosts:\n{hosts}"));
+        lab
+    }
+
+    /// Boots the hosts of an inventory of the repository.
+    pub fn of_inventory(name: &str, inventory: &str) -> Self {
+        let path = root().join(inventory);
+        Self::of(name, &[path.to_str().unwrap()])
+    }
+
+    fn of(name: &str, source: &[&str]) -> Self {
+        let lab = Self { name: format!("t-{name}"), folder: tempfile::tempdir().unwrap() };
+        lab.lab(&["down"]);
+        let up = lab.lab(&[&["up"], source].concat());
+        assert_eq!(up.status, 0, "{}", up.stderr);
+        lab
+    }
+
+    /// Runs a command of the lab.
+    pub fn lab(&self, words: &[&str]) -> Run {
+        let mut command = Command::new(script());
+        command.args(words).env("LAB_NAME", &self.name).env("PROVISION", env!("CARGO_BIN_EXE_provision"));
+        text(command.stdin(Stdio::null()).output().unwrap())
+    }
+
+    /// Runs shell text as root on a host, not through the tool, and fails if it fails.
+    #[track_caller]
+    pub fn on(&self, host: &str, shell: &str) -> String {
+        let run = self.lab(&["exec", host, "--", "sh", "-c", shell]);
+        assert_eq!(run.status, 0, "{shell} on {host}: {}{}", run.stdout, run.stderr);
+        run.stdout
+    }
+
+    /// Writes a file of the project.
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// Writes the playbook `playbooks/site.yaml`, with one play of these tasks on all hosts.
+    pub fn tasks(&self, tasks: &str) {
+        self.write("playbooks/site.yaml", &format!("plays:\n- name: site\n  hosts: all\n  tasks:\n{tasks}"));
+    }
+
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    /// Returns the tool as a command that can reach the hosts, in the project's folder.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(script());
+        command.args(["run", "--", env!("CARGO_BIN_EXE_provision")]).args(words);
+        command.env("LAB_NAME", &self.name).env("COLUMNS", "100").current_dir(self.folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs the tool.
+    pub fn provision(&self, words: &[&str]) -> Run {
+        text(self.command(words).output().unwrap())
+    }
+
+    /// Applies the playbook, expects the exit code, and returns how each resource ended.
+    #[track_caller]
+    pub fn apply(&self, status: i32) -> BTreeMap<String, Value> {
+        let run = self.provision(&["apply", "--yes", "--json"]).expect(status);
+        let last = run.stdout.lines().last().unwrap_or_else(|| panic!("no summary: {}", run.stderr));
+        outcomes(last)
+    }
+
+    /// Returns the resources that a plan would change, with the names of their attributes.
+    #[track_caller]
+    pub fn pending(&self) -> BTreeMap<String, Vec<String>> {
+        let run = self.provision(&["plan", "--json", "--detailed-exitcode"]);
+        assert!([0, 2].contains(&run.status), "{}{}", run.stdout, run.stderr);
+        let pending = pending(&run.json());
+        assert_eq!(run.status == 0, pending.is_empty(), "the exit code and the plan agree: {pending:?}");
+        pending
+    }
+
+    /// Fails the test unless there is nothing left to do.
+    #[track_caller]
+    pub fn expect_nothing_to_do(&self) {
+        assert_eq!(self.pending(), BTreeMap::new());
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.lab(&["down"]);
+    }
+}
+
+/// Returns how each resource ended, from the last line of `apply --json`.
+pub fn outcomes(line: &str) -> BTreeMap<String, Value> {
+    let summary: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+    let resources = summary["resources"].as_array().unwrap_or_else(|| panic!("no resources: {line}"));
+    resources.iter().map(|r| (r["resource"].as_str().unwrap().to_owned(), r.clone())).collect()
+}
+
+/// Returns what a plan's JSON would change, by address, with the names of the attributes.
+pub fn pending(plan: &Value) -> BTreeMap<String, Vec<String>> {
+    let mut pending = BTreeMap::new();
+    for host in plan["hosts"].as_array().unwrap() {
+        let addr =
+            |entry: &Value| format!("{}/{}", host["host"].as_str().unwrap(), entry["resource"].as_str().unwrap());
+        for change in host["changes"].as_array().unwrap() {
+            let names = change["attributes"].as_array().unwrap().iter();
+            pending.insert(addr(change), names.map(|a| a["name"].as_str().unwrap().to_owned()).collect());
+        }
+        for waiting in host["known_after_apply"].as_array().unwrap() {
+            pending.insert(addr(waiting), vec!["(known after apply)".to_owned()]);
+        }
+        for handler in host["handlers"].as_array().unwrap() {
+            pending.entry(addr(handler)).or_default().push("(refresh)".to_owned());
+        }
+    }
+    pending
+}
+
+/// Returns the whole text of the files below a folder, for looking for what must not be there.
+pub fn all_text(folder: &Path) -> String {
+    let mut all = String::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            all.push_str(&all_text(&entry.path()));
+        } else {
+            all.push_str(&String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap()));
+        }
+    }
+    all
+}

@@ -1,0 +1,10 @@
+//! Tests on real hosts: own systemd, own sshd, own network, apt from a signed mirror.
+//!
+//! Each test boots the hosts it needs and takes them down. Every change is applied twice over: the plan after an apply
+//! must be empty.
+#![expect(clippy::disallowed_methods, reason = "the files are the tests' own")]
+
+mod faults;
+mod fleet;
+mod kinds;
+mod runs;
