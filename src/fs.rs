@@ -6,6 +6,8 @@ use std::io::{self, Read, Write};
 use camino::{Utf8Path, Utf8PathBuf};
 use thiserror::Error;
 
+pub use std::fs::File;
+
 /// A file operation that failed, with the path it failed on.
 #[derive(Debug, Error)]
 #[error("{doing} {path}")]

@@ -88,7 +88,7 @@ pub enum JournalError {
 #[derive(Debug)]
 pub struct Journal {
     path: Utf8PathBuf,
-    file: std::fs::File,
+    file: fs::File,
 }
 
 impl Journal {

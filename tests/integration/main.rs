@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod connection;
 #[cfg(test)]
+mod floors;
+#[cfg(test)]
 mod inventory;
 #[cfg(test)]
 mod lab;
