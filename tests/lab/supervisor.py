@@ -128,8 +128,11 @@ def serve(lab: Lab) -> None:
     supervisor = Supervisor(lab)
     os.chdir(lab.state)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(lab.socket.name)
+        # Under its name only once it listens: whoever sees it may connect.
+        early = f"{lab.socket.name}.new"
+        listener.bind(early)
         listener.listen(128)
+        os.rename(early, lab.socket.name)
         print("ready", flush=True)
         while True:
             connection, _ = listener.accept()
