@@ -125,7 +125,8 @@ pub(crate) fn words_after(expression: &str, root: &str) -> Vec<String> {
 
 /// Returns the path of a text that is nothing but `{{ path }}`.
 fn single_path(text: &str) -> Option<&str> {
-    let inside = text.trim().strip_prefix("{{")?.strip_suffix("}}")?.trim();
+    // What stands around it is text: the newline at the end of a file's content is meant.
+    let inside = text.strip_prefix("{{")?.strip_suffix("}}")?.trim();
     let is_path = !inside.is_empty()
         && inside != "this"
         && inside.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
@@ -207,7 +208,8 @@ mod tests {
         assert_eq!(render("{{ list }}", context.clone()).unwrap(), json!([1, "b"]));
         assert_eq!(render("{{n}}", context.clone()).unwrap(), json!(3));
         assert_eq!(render("{{ deep.x }}", context.clone()).unwrap(), json!(true));
-        assert_eq!(render("n{{n}}", context).unwrap(), json!("n3"));
+        assert_eq!(render("n{{n}}", context.clone()).unwrap(), json!("n3"));
+        assert_eq!(render("{{n}}\n", context).unwrap(), json!("3\n"));
     }
 
     #[test]
