@@ -296,14 +296,23 @@ fn inner_map(schema: &Value) -> Option<&Value> {
         return Some(schema);
     }
     let items = schema.get("items").or_else(|| schema.get("additionalProperties"));
-    items.and_then(inner_map).or_else(|| alternatives(schema).into_iter().find_map(inner_map))
+    let others = alternatives(schema).into_iter().filter(|part| tagged(part).is_none());
+    items.and_then(inner_map).or_else(|| others.into_iter().find_map(inner_map))
+}
+
+/// Returns what a map with one entry without a description of its own looks like, which is a word with a value.
+fn tagged(schema: &Value) -> Option<String> {
+    let properties = schema.get("properties")?.as_object().filter(|properties| properties.len() == 1)?;
+    let (name, value) = properties.iter().next()?;
+    value.get("description").is_none().then(|| format!("{{{name}: {}}}", type_of(value)))
 }
 
 /// Returns the words that an argument may be, with what each means.
-fn variants(schema: &Value) -> Vec<(&str, String)> {
+fn variants(schema: &Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for part in alternatives(schema) {
-        match (part.get("const").and_then(Value::as_str), part.get("description").and_then(Value::as_str)) {
+        let word = part.get("const").and_then(Value::as_str).map(str::to_owned).or_else(|| tagged(part));
+        match (word, part.get("description").and_then(Value::as_str)) {
             (Some(value), Some(meaning)) => found.push((value, meaning.replace('\n', " "))),
             _ => found.extend(variants(part)),
         }
@@ -326,6 +335,9 @@ fn type_of(schema: &Value) -> String {
     }
     if let Some(value) = schema.get("const") {
         return words(std::slice::from_ref(value));
+    }
+    if let Some(word) = tagged(schema) {
+        return word;
     }
     let alternatives = alternatives(schema);
     if !alternatives.is_empty() {

@@ -12,6 +12,7 @@ mod man;
 mod plan;
 mod printer;
 mod project;
+mod schema;
 mod trust;
 mod validate;
 
@@ -103,6 +104,9 @@ enum Command {
     /// Explain a kind: its arguments and an example; or templates, facts, selectors
     #[command(after_help = "Example: provision explain file")]
     Explain(explain::ExplainArgs),
+    /// Print the JSON Schema of the files, for editors and checks
+    #[command(after_help = "Example: provision schema playbook > playbook.schema.json")]
+    Schema(schema::SchemaArgs),
     /// Print what a shell needs to complete the command line
     #[command(after_help = "Example: provision completions bash > /etc/bash_completion.d/provision")]
     Completions(completions::CompletionsArgs),
@@ -150,6 +154,7 @@ fn dispatch(cli: &Cli, printer: &Printer) -> Exit {
         Command::Exec(args) => exec::run(args, common, printer),
         Command::Trust(args) => trust::run(args, common, printer),
         Command::Explain(args) => explain::run(args, printer),
+        Command::Schema(args) => schema::run(args, printer),
         Command::Completions(args) => completions::run(args, printer),
         Command::Man(args) => man::run(args, printer),
     }
