@@ -7,6 +7,7 @@ mod exit;
 mod explain;
 mod facts;
 mod fleet;
+mod graph;
 mod inventory;
 mod man;
 mod plan;
@@ -101,6 +102,9 @@ enum Command {
     /// Fetch host keys, show their fingerprints, and write them into the inventory for review
     #[command(after_help = "Example: provision trust site=par1 -i inventories/demo")]
     Trust(trust::TrustArgs),
+    /// Show hosts, plays or resources as a graph, without touching any host
+    #[command(after_help = "Example: provision graph -i inventories/demo --scope hosts --format svg > hosts.svg")]
+    Graph(graph::GraphArgs),
     /// Explain a kind: its arguments and an example; or templates, facts, selectors
     #[command(after_help = "Example: provision explain file")]
     Explain(explain::ExplainArgs),
@@ -153,6 +157,7 @@ fn dispatch(cli: &Cli, printer: &Printer) -> Exit {
         Command::Facts(args) => facts::run(args, common, printer),
         Command::Exec(args) => exec::run(args, common, printer),
         Command::Trust(args) => trust::run(args, common, printer),
+        Command::Graph(args) => graph::run(args, common, printer),
         Command::Explain(args) => explain::run(args, printer),
         Command::Schema(args) => schema::run(args, printer),
         Command::Completions(args) => completions::run(args, printer),

@@ -5,6 +5,7 @@
 //! All output reads the same without colour.
 
 pub mod diagnostic;
+pub mod drawing;
 pub mod plan;
 pub mod progress;
 pub mod style;
