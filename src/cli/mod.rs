@@ -8,6 +8,7 @@ mod explain;
 mod facts;
 mod fleet;
 mod graph;
+mod init;
 mod inventory;
 mod man;
 mod plan;
@@ -81,6 +82,9 @@ pub struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a new project that is valid as it stands
+    #[command(after_help = "Example: provision init datacenter")]
+    Init(init::InitArgs),
     /// Check the inventory, and a playbook on it, without touching any host
     #[command(after_help = "Example: provision validate -i inventories/demo playbooks/site.yaml")]
     Validate(validate::ValidateArgs),
@@ -150,6 +154,7 @@ fn start_logs() {
 fn dispatch(cli: &Cli, printer: &Printer) -> Exit {
     let common = &cli.common;
     match &cli.command {
+        Command::Init(args) => init::run(args, printer),
         Command::Validate(args) => validate::run(args, common, printer),
         Command::Plan(args) => plan::run(args, common, printer),
         Command::Apply(args) => apply::run(args, common, printer),

@@ -265,8 +265,7 @@ impl<'a> Plan<'a> {
                     self.settle(&cell, &wish);
                 }
             }
-            // The last round goes along, so that what follows one thing only stands straight behind it.
-            for round in 0..9 {
+            for round in 0..14 {
                 let order: Vec<usize> =
                     if round % 2 == 0 { (0..self.ranks).collect() } else { (0..self.ranks).rev().collect() };
                 for rank in order {
@@ -299,6 +298,8 @@ impl<'a> Plan<'a> {
         let (before, after) = (middle(&item.before), middle(&item.after));
         let (first, second) = if round % 2 == 0 { (before, after) } else { (after, before) };
         match (first, second) {
+            // In the end, what lies between two things stands between them.
+            (Some(first), Some(second)) if round >= 9 => (first + second) / 2.0,
             (Some(first), _) => first,
             (None, Some(second)) if round >= 2 => second,
             _ => item.center,
