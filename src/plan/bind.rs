@@ -198,28 +198,47 @@ impl<'a> Binder<'a> {
     /// Returns all tasks of a host, bound as far as they can be, in the order in which they run there.
     pub fn bind(&self, host: &HostInput, known: Known<'_>, problems: &mut Diagnostics) -> Vec<Bound> {
         let mut all = Vec::new();
+        // What `--tags` leaves out still owns what it owns, and must not be purged as nobody's.
+        let (mut left_out, mut ignored) = (Vec::new(), Diagnostics::default());
         for play_at in &host.plays {
             let Some(play) = self.playbook.plays.get(*play_at) else { continue };
             let play_context = context_with(&host.context, &play.vars, known);
             for (task_at, task) in play.tasks.iter().enumerate() {
-                if !self.tags.takes(task) || find_kind(&task.kind).is_none() {
+                if find_kind(&task.kind).is_none() {
                     continue;
                 }
                 let place = (*play_at, task_at);
-                if task.vars.is_empty() {
-                    self.bind_task(host, place, task, &play_context, known, problems, &mut all);
+                let own_context = (!task.vars.is_empty()).then(|| context_with(&play_context, &task.vars, known));
+                let context = own_context.as_ref().unwrap_or(&play_context);
+                if self.tags.takes(task) {
+                    self.bind_task(host, place, task, context, known, problems, &mut all);
                 } else {
-                    let context = context_with(&play_context, &task.vars, known);
-                    self.bind_task(host, place, task, &context, known, problems, &mut all);
+                    self.bind_task(host, place, task, context, known, &mut ignored, &mut left_out);
                 }
             }
         }
         self.check_claims(host, &all, problems);
+        let owned: BTreeSet<Claim> = all
+            .iter()
+            .chain(&left_out)
+            .filter_map(|bound| match &bound.state {
+                BoundState::Ready { resource, .. } => Some(resource.claims()),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        for bound in &mut all {
+            if let BoundState::Ready { resource, .. } = &mut bound.state {
+                resource.learn_owned(&owned);
+            }
+        }
         self.resolve_notifies(&mut all, problems);
         all
     }
 
     /// Returns one task of a host, bound again with what is known by now.
+    ///
+    /// All tasks of the host are bound, because what one of them may remove depends on what the others own.
     pub fn bind_again(
         &self,
         host: &HostInput,
@@ -227,14 +246,9 @@ impl<'a> Binder<'a> {
         known: Known<'_>,
         problems: &mut Diagnostics,
     ) -> Option<Bound> {
-        let play = self.playbook.plays.get(bound.play)?;
-        let task = play.tasks.get(bound.task)?;
-        let context = context_with(&host.context, &play.vars, known);
-        let mut context = context_with(&context, &task.vars, known);
-        if let Some(item) = &bound.item {
-            set(&mut context, "item", item.clone());
-        }
-        Some(self.bind_one((bound.play, bound.task), task, &context, bound.item.clone(), known, problems))
+        let all = self.bind(host, known, problems);
+        let is_it = |other: &Bound| (other.play, other.task, &other.item) == (bound.play, bound.task, &bound.item);
+        all.into_iter().find(is_it)
     }
 
     /// Returns the health checks of a rolling play, bound to a host.

@@ -1,5 +1,7 @@
 //! `directory`: a directory with its mode and owner, and no entries but those that are wanted.
 
+use std::collections::BTreeSet;
+
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,6 +44,9 @@ pub struct Directory {
     /// Whether the directory is to be there.
     #[serde(default)]
     state: Presence,
+    /// The names directly inside that other resources of the host own: `purge` leaves them alone.
+    #[serde(skip)]
+    owned: BTreeSet<String>,
 }
 
 /// A directory as it was found.
@@ -327,6 +332,15 @@ impl Kind for Directory {
         vec![Claim::Path(self.path.as_str().to_owned())]
     }
 
+    fn learn_owned(&mut self, owned: &BTreeSet<Claim>) {
+        let prefix = format!("{}/", self.path.as_str().trim_end_matches('/'));
+        let inside = owned.iter().filter_map(|claim| match claim {
+            Claim::Path(path) => path.strip_prefix(&prefix)?.split('/').next().map(str::to_owned),
+            Claim::Resource(_) => None,
+        });
+        self.owned = inside.collect();
+    }
+
     fn queries(&self) -> Vec<Query> {
         let mut queries = vec![Query::Path(self.path.as_str().to_owned(), Want::Metadata)];
         if self.parents {
@@ -363,7 +377,8 @@ done"#,
             let kept = self.kept().map_err(|e| ObserveError::unexpected(self, e.to_string()))?;
             let text = std::str::from_utf8(&listing.output.0)
                 .map_err(|_| ObserveError::unexpected(self, "the name of an entry in it is not UTF-8"))?;
-            let names = text.split('\0').filter(|name| !name.is_empty() && !kept.is_match(name));
+            let names =
+                text.split('\0').filter(|name| !name.is_empty() && !kept.is_match(name) && !self.owned.contains(*name));
             surplus.extend(names.map(str::to_owned));
             surplus.sort();
         }

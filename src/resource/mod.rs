@@ -42,6 +42,7 @@ mod timezone;
 mod unit;
 mod user;
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -98,6 +99,9 @@ pub trait Kind: Debug + Clone + Send + Sync + Serialize + DeserializeOwned + Jso
     /// It is called before `decide` and, where the content does not depend on the host's facts, before `queries`.
     fn supply(&mut self, _contents: Vec<Content>) {}
 
+    /// Learns what all resources of the host own, for a kind that removes what nobody owns.
+    fn learn_owned(&mut self, _owned: &BTreeSet<Claim>) {}
+
     /// Returns what to ask the host.
     fn queries(&self) -> Vec<Query>;
 
@@ -135,6 +139,8 @@ pub trait Resource: Debug + Send + Sync {
     fn inputs(&self) -> Vec<Input>;
     /// See [`Kind::supply`].
     fn supply(&mut self, contents: Vec<Content>);
+    /// See [`Kind::learn_owned`].
+    fn learn_owned(&mut self, owned: &BTreeSet<Claim>);
     /// See [`Kind::queries`].
     fn queries(&self) -> Vec<Query>;
     /// Observes and compares.
@@ -166,6 +172,10 @@ impl<K: Kind> Resource for K {
 
     fn supply(&mut self, contents: Vec<Content>) {
         Kind::supply(self, contents);
+    }
+
+    fn learn_owned(&mut self, owned: &BTreeSet<Claim>) {
+        Kind::learn_owned(self, owned);
     }
 
     fn queries(&self) -> Vec<Query> {

@@ -36,7 +36,7 @@ fn files_and_what_is_like_them() {
     lab.tasks(
         "  - directory: {path: /srv/tree, mode: \"0750\", purge: true, keep: [\"*.keep\"]}
   - file: {path: /srv/tree/given, content: \"one\\n\", mode: \"0640\", group: adm}
-  - file: {path: /srv/tree/rendered, template: os.hbs}
+  - file: {path: /srv/tree/rendered, template: os.hbs, owner: root}
   - file: {path: /srv/tree/copied, source: copied.bin}
   - file: {path: \"/srv/tree/a b'$(touch owned)\\n\", content: \"`id` $(id)\\n\"}
   - link: {path: /srv/tree/link, target: given}
@@ -67,7 +67,7 @@ fn files_and_what_is_like_them() {
     drifts(&lab, "chown daemon /srv/tree/rendered", "file[/srv/tree/rendered]", "owner");
     drifts(&lab, "ln -sfn /tmp /srv/tree/link", "link[/srv/tree/link]", "target");
     drifts(&lab, "touch /srv/tree/stranger", "directory[/srv/tree]", "stranger");
-    drifts(&lab, "sed -i /Authorised/d /etc/motd", "block[/etc/motd:site]", "content");
+    drifts(&lab, "sed -i /Authorised/d /etc/motd", "block[/etc/motd site]", "content");
     drifts(&lab, "sed -i /10.99.9.9/d /etc/hosts", "hosts_entry[10.99.9.9]", "");
     drifts(&lab, "echo o > /etc/old.conf", "file[/etc/old.conf]", "content");
 }
@@ -97,7 +97,7 @@ fn packages_and_services() {
 
     drifts(&lab, "systemctl stop cron", "service[cron]", "state");
     drifts(&lab, "systemctl disable demo", "service[demo]", "enabled");
-    drifts(&lab, "apt-get -qq -y remove tree", "package[cron,tree]", "tree");
+    drifts(&lab, "apt-get -qq -y remove tree", "package[tree,cron]", "tree");
     drifts(&lab, "apt-mark unhold provision-lab-probe", "package[provision-lab-probe]", "hold");
     drifts(&lab, "sysctl -qw net.ipv4.conf.all.send_redirects=1", "sysctl[net.ipv4.conf.all.send_redirects]", "live");
     drifts(&lab, "echo '[Unit]' >> /etc/systemd/system/demo.service", "unit[demo.service]", "content");

@@ -88,7 +88,7 @@ fn a_rolling_play_stops_at_the_first_batch_that_is_not_well() {
     let third = &ended["host-003/file[/srv/rolled]"];
     assert_eq!(third["outcome"], "skipped");
     assert!(third["because"].as_str().unwrap().contains("host-002"), "{third}");
-    assert_eq!(lab.on("host-003", "ls /srv"), "first\n");
+    assert_eq!(lab.on("host-003", "ls /srv"), "first\nmirror\n");
     for host in ["host-002", "host-003"] {
         lab.on(host, "touch /srv/well");
     }
