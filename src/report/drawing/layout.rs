@@ -296,7 +296,7 @@ impl<'a> Plan<'a> {
             (!near.is_empty()).then(|| near.iter().sum::<f64>() / near.len() as f64)
         };
         let (before, after) = (middle(&item.before), middle(&item.after));
-        let (first, second) = if round % 2 == 0 { (before, after) } else { (after, before) };
+        let (first, second) = if round.is_multiple_of(2) { (before, after) } else { (after, before) };
         match (first, second) {
             // In the end, what lies between two things stands between them.
             (Some(first), Some(second)) if round >= 9 => (first + second) / 2.0,
@@ -545,7 +545,7 @@ mod tests {
     fn drawing(nodes: usize, edges: &[(usize, usize)], clusters: usize, lanes: bool, direction: Direction) -> Drawing {
         let node = |at: usize| Node {
             id: at.to_string(),
-            cluster: (at % (clusters + 1) != 0).then(|| (at % (clusters + 1)).to_string()),
+            cluster: (!at.is_multiple_of(clusters + 1)).then(|| (at % (clusters + 1)).to_string()),
             ..Node::default()
         };
         let edge = |(from, to): &(usize, usize)| Edge { from: from.to_string(), to: to.to_string(), ..Edge::default() };
