@@ -25,6 +25,24 @@ pub(super) struct Rect {
     pub h: f64,
 }
 
+/// The way of an edge.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Way {
+    /// Curves and straight lines in turn, a curve first.
+    Curved(Vec<Point>),
+    /// Straight lines, each at a right angle to the one before.
+    Square(Vec<Point>),
+}
+
+impl Way {
+    /// Returns the points that it passes.
+    pub(super) fn points(&self) -> &[Point] {
+        match self {
+            Way::Curved(points) | Way::Square(points) => points,
+        }
+    }
+}
+
 /// Where everything stands.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layout {
@@ -34,8 +52,8 @@ pub(super) struct Layout {
     pub nodes: Vec<Rect>,
     /// The boxes of the clusters, in their order.
     pub clusters: Vec<Rect>,
-    /// The way of each edge, in the drawing's order: curves and straight lines in turn, a curve first.
-    pub edges: Vec<Vec<Point>>,
+    /// The way of each edge, in the drawing's order.
+    pub edges: Vec<Way>,
 }
 
 /// Between neighbours across.
@@ -50,6 +68,8 @@ const HEADER: f64 = 26.0;
 const LANE: f64 = 12.0;
 /// Between the columns of one rank.
 const COLUMN_GAP: f64 = 34.0;
+/// Between the ranks, where the drawing leads to the right.
+const RANK_GAP: f64 = 92.0;
 /// How many nodes of one cluster stand in one column before there are several.
 const COLUMN: usize = 8;
 
@@ -87,7 +107,7 @@ struct Plan<'a> {
 /// Lays a drawing out whose nodes are all of one size.
 pub(super) fn layout(drawing: &Drawing, width: f64, height: f64) -> Layout {
     if drawing.nodes.is_empty() {
-        return Layout { edges: vec![Vec::new(); drawing.edges.len()], ..Layout::default() };
+        return Layout { edges: vec![Way::Curved(Vec::new()); drawing.edges.len()], ..Layout::default() };
     }
     let node = match drawing.direction {
         Direction::Right => (width, height),
@@ -240,9 +260,18 @@ impl<'a> Plan<'a> {
             let most = (0..self.bands).map(|band| self.cells[band][rank].len()).max().unwrap_or_default();
             let has_passing =
                 (0..self.bands).any(|b| self.cells[b][rank].iter().any(|at| self.items[*at].node.is_none()));
-            if most > COLUMN && !has_passing {
-                self.columns[rank] = (most as f64 / COLUMN as f64).sqrt().ceil() as usize;
+            if most <= COLUMN || has_passing {
+                continue;
             }
+            // As many as make the picture about as high as wide.
+            let rows = |columns: usize| -> usize {
+                (0..self.bands).map(|band| self.cells[band][rank].len().div_ceil(columns)).sum()
+            };
+            let fits = |columns: &usize| {
+                let width = *columns as f64 * (self.node.0 + COLUMN_GAP) + (self.node.0 + RANK_GAP);
+                rows(*columns) as f64 * (self.node.1 + GAP) <= 1.2 * width
+            };
+            self.columns[rank] = (1..=most).find(fits).unwrap_or(1);
         }
     }
 
@@ -406,9 +435,22 @@ impl<'a> Plan<'a> {
         all.min_by(|a, b| (a - wish).abs().total_cmp(&(b - wish).abs())).unwrap_or(wish)
     }
 
+    /// Returns for each node that edges lead on from which of its rank's it is, from the top, and of how many.
+    fn trunks(&self) -> HashMap<usize, (usize, usize)> {
+        let mut trunks = HashMap::new();
+        for rank in 0..self.ranks {
+            let all = (0..self.bands).flat_map(|band| &self.cells[band][rank]);
+            let sources: Vec<usize> = all.copied().filter(|at| !self.items[*at].after.is_empty()).collect();
+            for (lane, at) in sources.iter().enumerate() {
+                trunks.insert(*at, (lane, sources.len()));
+            }
+        }
+        trunks
+    }
+
     fn picture(self, right: bool, extents: &[Option<(f64, f64)>], spans: &[(usize, usize)]) -> Layout {
         let rank_gap = match (right, self.ranks) {
-            (true, _) => 92.0,
+            (true, _) => RANK_GAP,
             (false, ..=8) => 40.0,
             (false, ..=24) => 30.0,
             (false, _) => 22.0,
@@ -464,33 +506,53 @@ impl<'a> Plan<'a> {
             let head = if right { 0.0 } else { HEADER };
             rect((starts[first] - PAD - head, starts[last] + lengths[last] + PAD), (low, high))
         });
-        let edges = self.ways.iter().map(|way| {
+        let trunks = self.trunks();
+        let square = |way: &Vec<usize>| {
+            let mut corners: Vec<(f64, f64)> = Vec::new();
+            for pair in way.windows(2) {
+                let (from, to) = (&self.items[pair[0]], &self.items[pair[1]]);
+                let (lane, lanes) = trunks.get(&way[0]).copied().unwrap_or((0, 1));
+                let trunk = starts[to.rank] - RANK_GAP + 24.0 + (lane as f64 + 0.5) * (RANK_GAP - 54.0) / lanes as f64;
+                // Between the rows of a rank with columns there is room to pass, for several beside each other.
+                let aside = ((lane % 4) as f64 - 1.5) * 2.6;
+                let aisle = |item: &Item| item.center - self.node.1 / 2.0 - GAP / 2.0 + aside;
+                let (_, end) = along_of(from);
+                corners.push((if from.node.is_some() { end } else { starts[from.rank] }, from.center));
+                if from.node.is_some() && from.column + 1 < self.columns[from.rank] {
+                    corners.push((end + COLUMN_GAP / 2.0, from.center));
+                    corners.push((end + COLUMN_GAP / 2.0, aisle(from)));
+                }
+                let height = corners.last().map_or(from.center, |(_, across)| *across);
+                corners.push((trunk, height));
+                let (begin, _) = along_of(to);
+                if to.node.is_some() && to.column > 0 {
+                    corners.push((trunk, aisle(to)));
+                    corners.push((begin - COLUMN_GAP / 2.0, aisle(to)));
+                    corners.push((begin - COLUMN_GAP / 2.0, to.center));
+                } else {
+                    corners.push((trunk, to.center));
+                }
+                corners.push((begin, to.center));
+            }
+            Way::Square(corners.into_iter().map(|(along, across)| point(along, across)).collect())
+        };
+        let curved = |way: &Vec<usize>| {
             let mut points = Vec::new();
             for (position, at) in way.iter().enumerate() {
                 let item = &self.items[*at];
                 let (begin, end) = along_of(item);
-                let (is_first, is_last) = (position == 0, position + 1 == way.len());
-                // Between the rows of a rank with columns there is room to pass.
-                let aisle = item.center - self.node.1 / 2.0 - GAP / 2.0;
-                if is_last {
-                    if item.column > 0 {
-                        points.push(point(starts[item.rank], aisle));
-                        points.push(point(begin - COLUMN_GAP + 4.0, aisle));
-                    }
+                if position + 1 == way.len() {
                     points.push(point(begin, item.center));
-                } else if is_first {
+                } else if position == 0 {
                     points.push(point(end, item.center));
-                    if item.column + 1 < self.columns[item.rank] {
-                        points.push(point(end + COLUMN_GAP - 4.0, aisle));
-                        points.push(point(starts[item.rank] + lengths[item.rank], aisle));
-                    }
                 } else {
                     points.push(point(starts[item.rank], item.center));
                     points.push(point(starts[item.rank] + lengths[item.rank], item.center));
                 }
             }
-            points
-        });
+            Way::Curved(points)
+        };
+        let edges = self.ways.iter().map(|way| if right && lanes { square(way) } else { curved(way) });
         Layout {
             nodes: nodes.collect(),
             clusters: clusters.collect(),
@@ -604,7 +666,14 @@ mod tests {
                 }
             }
             for way in &layout.edges {
-                prop_assert_eq!(way.len() % 2, 0);
+                match way {
+                    Way::Curved(points) => prop_assert_eq!(points.len() % 2, 0),
+                    Way::Square(points) => {
+                        for pair in points.windows(2) {
+                            prop_assert!(pair[0].x == pair[1].x || pair[0].y == pair[1].y, "{pair:?}");
+                        }
+                    }
+                }
             }
         }
     }

@@ -206,6 +206,7 @@ fn check_text(check: &serde_json::Value) -> Option<String> {
 fn listed(hosts: &[&HostName], all: usize) -> String {
     match hosts {
         [] => "no host".to_owned(),
+        [_, _] if all == 2 => "both hosts".to_owned(),
         [..] if hosts.len() == all && all > 1 => format!("all {all} hosts"),
         [one] => one.to_string(),
         many => {

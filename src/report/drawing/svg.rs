@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use super::layout::{Point, Rect, layout};
+use super::layout::{Point, Rect, Way, layout};
 use super::{Drawing, NEUTRAL, Node, PAINTS, Shape, Weight, paint_of};
 use crate::report::style::escape;
 
@@ -76,7 +76,7 @@ pub fn svg(drawing: &Drawing) -> String {
         for (edge, way) in drawing.edges.iter().zip(&placed.edges).filter(|(edge, _)| edge.weight == weight) {
             let shade = shade_of.get(edge.from.as_str()).copied().flatten();
             push_edge(&mut out, drawing, edge.weight, shade, way);
-            if let (Some(label), Some(at)) = (&edge.label, middle(way)) {
+            if let (Some(label), Some(at)) = (&edge.label, middle(way.points())) {
                 push_label(&mut out, label, at);
             }
         }
@@ -134,8 +134,12 @@ fn push_cluster_name(out: &mut String, name: &str, rect: &Rect) {
     );
 }
 
-fn push_edge(out: &mut String, drawing: &Drawing, weight: Weight, shade: Option<usize>, way: &[Point]) {
-    let Some(path) = path_of(drawing, way) else { return };
+fn push_edge(out: &mut String, drawing: &Drawing, weight: Weight, shade: Option<usize>, way: &Way) {
+    let path = match way {
+        Way::Curved(points) => curved(drawing, points),
+        Way::Square(points) => square(points),
+    };
+    let Some(path) = path else { return };
     let (color, head, stroke) = match (weight, shade) {
         (Weight::Weak, _) => (WEAK, "aw".to_owned(), 1.3),
         (Weight::Strong, Some(shade)) => (paint_of(Some(shade)).line, format!("a{}", shade % PAINTS.len()), 1.7),
@@ -144,12 +148,12 @@ fn push_edge(out: &mut String, drawing: &Drawing, weight: Weight, shade: Option<
     let _ = writeln!(
         out,
         "<path d=\"{path}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"{stroke}\" stroke-linecap=\"round\" \
-         stroke-opacity=\"0.85\" marker-end=\"url(#{head})\"/>"
+         marker-end=\"url(#{head})\"/>"
     );
 }
 
 /// Returns a way as a path: curves that leave and arrive straight, with straight lines between them.
-fn path_of(drawing: &Drawing, way: &[Point]) -> Option<String> {
+fn curved(drawing: &Drawing, way: &[Point]) -> Option<String> {
     let start = way.first()?;
     let mut path = format!("M{} {}", number(start.x), number(start.y));
     for (at, pair) in way.windows(2).enumerate() {
@@ -171,6 +175,42 @@ fn path_of(drawing: &Drawing, way: &[Point]) -> Option<String> {
         let points = [first, second, *to].map(|point| format!("{} {}", number(point.x), number(point.y)));
         let _ = write!(path, " C{}", points.join(" "));
     }
+    Some(path)
+}
+
+/// Returns a way of straight lines as a path, its corners rounded.
+fn square(way: &[Point]) -> Option<String> {
+    const ROUND: f64 = 9.0;
+    let mut points: Vec<Point> = Vec::new();
+    for point in way {
+        let is_corner = |a: &Point, b: &Point| (a.x == b.x && b.x == point.x) || (a.y == b.y && b.y == point.y);
+        if points.last() == Some(point) {
+            continue;
+        }
+        if let [.., a, b] = points.as_slice()
+            && is_corner(a, b)
+        {
+            points.pop();
+        }
+        points.push(*point);
+    }
+    let start = points.first()?;
+    let mut path = format!("M{} {}", number(start.x), number(start.y));
+    for corner in points.windows(3) {
+        let [before, at, after] = corner else { continue };
+        let towards = |other: &Point| {
+            let (dx, dy) = (other.x - at.x, other.y - at.y);
+            let length = dx.abs() + dy.abs();
+            let share = ROUND.min(length / 2.0) / length.max(0.1);
+            Point { x: at.x + dx * share, y: at.y + dy * share }
+        };
+        let (from, to) = (towards(before), towards(after));
+        let points = [from, *at, to].map(|point| format!("{} {}", number(point.x), number(point.y)));
+        let [from, at, to] = points;
+        let _ = write!(path, " L{from} Q{at} {to}");
+    }
+    let end = points.last()?;
+    let _ = write!(path, " L{} {}", number(end.x), number(end.y));
     Some(path)
 }
 
