@@ -245,7 +245,8 @@ fn names(plans: &[&HostPlan], all: bool) -> String {
 fn counted(plan: &HostPlan) -> String {
     let tally = Tally::of([plan]);
     let mut counted = Vec::new();
-    if tally.unchanged > 0 || tally.skipped == 0 {
+    let is_quiet = tally.is_empty() && tally.skipped == 0;
+    if tally.unchanged > 0 || is_quiet {
         counted.push(format!("{} unchanged", tally.unchanged));
     }
     match tally.skipped {
@@ -374,7 +375,7 @@ fn push_attribute(out: &mut String, action: Action, attribute: &AttributeChange,
     let (before, after) = (shown(&attribute.before), shown(&attribute.after));
     let line = match action {
         Action::Create => format!("{name}: {after}"),
-        Action::Replace if attribute.before == Shown::Absent => format!("{name}: {after}"),
+        Action::Replace | Action::Run if attribute.before == Shown::Absent => format!("{name}: {after}"),
         Action::Delete => format!("{name}: {before}"),
         _ => format!("{name}: {before} -> {after}"),
     };
@@ -553,7 +554,10 @@ pub fn markdown(plans: &[HostPlan], failed: &[Failure]) -> String {
         if changes.is_empty() {
             let _ = writeln!(out, "\n**{}**: {rest}", html(&names));
         } else {
-            let _ = writeln!(out, "\n#### {}\n\n{changes}- {rest}", html(&names));
+            let _ = write!(out, "\n#### {}\n\n{changes}", html(&names));
+            if !rest.is_empty() {
+                let _ = writeln!(out, "- {rest}");
+            }
         }
     }
     if !failed.is_empty() {

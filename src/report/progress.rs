@@ -150,7 +150,7 @@ impl Progress {
                 let shared = shared.clone();
                 std::thread::Builder::new()
                     .name("progress".to_owned())
-                    .spawn(move || draw_until_over(&shared, &bars))
+                    .spawn(move || draw_until_over(&shared, bars))
                     .ok()
             }
             _ => None,
@@ -224,7 +224,7 @@ impl Drop for Progress {
     }
 }
 
-fn draw_until_over(shared: &Shared, bars: &Bars) {
+fn draw_until_over(shared: &Shared, mut bars: Bars) {
     let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         let lines = std::mem::take(&mut state.waiting);
@@ -403,6 +403,7 @@ struct Bars {
     bar: ProgressBar,
     color: Color,
     width: usize,
+    last: String,
 }
 
 impl Bars {
@@ -411,14 +412,19 @@ impl Bars {
         if let Ok(style) = ProgressStyle::with_template("{msg}") {
             bar.set_style(style);
         }
-        Self { bar, color, width }
+        Self { bar, color, width, last: String::new() }
     }
 
-    fn draw(&self, lines: &[String], picture: &Picture) {
+    fn draw(&mut self, lines: &[String], picture: &Picture) {
         if !lines.is_empty() {
             self.bar.println(lines.join("\n"));
         }
-        self.bar.set_message(picture.text(self.color, self.width));
+        let text = picture.text(self.color, self.width);
+        // A terminal may be far away, and the same picture is there already.
+        if text != self.last {
+            self.bar.set_message(text.clone());
+            self.last = text;
+        }
     }
 }
 
@@ -828,7 +834,7 @@ mod tests {
     fn bars_are_drawn_below_what_is_told_and_leave_nothing_behind() {
         let screen = Screen::default();
         let target = ProgressDrawTarget::term_like_with_hz(Box::new(screen.clone()), 255);
-        let bars = Bars::new(target, Color::Never, 60);
+        let mut bars = Bars::new(target, Color::Never, 60);
         let lines = ["  hv-1  write /etc/a".to_owned(), "  hv-2  connecting".to_owned()];
         let counts = "1/4 resources, 0s".to_owned();
         let mut picture = Picture { verb: "Applying", done: 1, total: 4, counts, lines: lines.to_vec() };
