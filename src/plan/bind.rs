@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use serde_json::Value;
 
 use super::content::Contents;
@@ -694,9 +694,4 @@ fn collect_mentions(node: &Node, used: &mut BTreeSet<String>) {
         NodeValue::Seq(items) => items.iter().for_each(|item| collect_mentions(item, used)),
         NodeValue::Map(entries) => entries.iter().for_each(|(_, value)| collect_mentions(value, used)),
     }
-}
-
-/// A path of the project's folders, for messages.
-pub(super) fn shown(folder: &Utf8Path, path: &Utf8Path) -> Utf8PathBuf {
-    folder.join(path)
 }

@@ -116,7 +116,7 @@ impl Contents {
     /// The text says which file and what is wrong with it.
     pub fn source(&self, path: &Utf8Path) -> Result<Content, String> {
         let mut hashed = self.hashed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        hashed.entry(path.to_owned()).or_insert_with(|| hash(&super::bind::shown(&self.files, path))).clone()
+        hashed.entry(path.to_owned()).or_insert_with(|| hash(&self.files.join(path))).clone()
     }
 }
 
