@@ -1,6 +1,6 @@
 //! What a run is doing, while it does it: bars on a terminal, plain lines elsewhere, or one JSON object per line.
 //!
-//! [`Progress`] is fed with the run's events. What it knows is plain [`State`], from which the picture is made; on a terminal one
+//! [`Progress`] is fed with the run's events. What it knows is plain data, from which the picture is made; on a terminal one
 //! thread draws it ten times a second at most, so a run of thousands of hosts pays nothing for being watched.
 //! Failures are told as they come; the rest is for the summary.
 
