@@ -156,7 +156,7 @@ macro_rules! number_word {
 
 number_word!(u16 u32 u64 usize i32);
 
-/// Builds a [`Script`](crate::shell::Script): a literal, and one quoted word for each `{}` in it.
+/// Builds a [`Script`]: a literal, and one quoted word for each `{}` in it.
 ///
 /// ```
 /// let script = provision::sh!("mv -f -- {} {}", "a b", "$(c)");

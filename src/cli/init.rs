@@ -87,5 +87,5 @@ fn write_all(folder: &Utf8Path) -> Result<(), FsError> {
 
 /// Returns a path as a shell reads it.
 fn quoted(path: &Utf8Path) -> String {
-    shlex::try_quote(path.as_str()).map_or_else(|_| path.to_string(), |quoted| quoted.into_owned())
+    crate::sh!("{}", path.as_str()).text().to_owned()
 }

@@ -2,7 +2,7 @@
 //!
 //! The dispatcher walks the graph and is the only one that decides; an executor for each host owns its session and does
 //! what it is told. Between them pass only the messages of [`job`]. Everything that happens leaves as an
-//! [`Event`](crate::event::Event); what is shown of it is for `report`.
+//! [`Event`]; what is shown of it is for `report`.
 
 mod dispatch;
 mod executor;

@@ -1,7 +1,7 @@
 //! Pictures of graphs: of the hosts and the way to them, of plays and what they wait for, of the order of a run.
 //!
-//! A [`Drawing`] is plain data that says nothing of how it is shown. [`dot`] and [`mermaid`] write it for other programs;
-//! [`svg`] lays it out and draws it, so that a picture needs no other program at all.
+//! A [`Drawing`] is plain data that says nothing of how it is shown. [`dot()`] and [`mermaid()`] write it for other programs;
+//! [`svg()`] lays it out and draws it, so that a picture needs no other program at all.
 
 mod dot;
 mod layout;
