@@ -4,16 +4,6 @@ use std::time::{Duration, Instant};
 
 use super::fleet::{Lab, is_possible, outcomes};
 
-/// Waits until shell text on a host succeeds.
-#[track_caller]
-fn wait_until(lab: &Lab, host: &str, shell: &str) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while lab.lab(&["exec", host, "--", "sh", "-c", shell]).status != 0 {
-        assert!(Instant::now() < deadline, "{host} never did: {shell}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
 #[test]
 fn a_host_killed_in_mid_step_does_not_stop_the_others() {
     if !is_possible("lab::a_host_killed_in_mid_step_does_not_stop_the_others") {
@@ -27,11 +17,11 @@ fn a_host_killed_in_mid_step_does_not_stop_the_others() {
 ",
     );
     let child = lab.command(&["apply", "--yes", "--json"]).spawn().unwrap();
-    wait_until(&lab, "host-002", "test -e /srv/begun");
-    lab.lab(&["fault", "host-002", "kill"]);
+    lab.wait_until("host-002", "test -e /srv/begun");
+    lab.fault("host-002", &["kill"]);
     // A power cut sends no word: the connection is noticed dead by its silence, or by the reset of the host that is back.
     std::thread::sleep(Duration::from_secs(1));
-    lab.lab(&["fault", "host-002", "boot"]);
+    lab.fault("host-002", &["boot"]);
     let output = child.wait_with_output().unwrap();
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(3), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
@@ -42,7 +32,7 @@ fn a_host_killed_in_mid_step_does_not_stop_the_others() {
     let last = &ended["host-002/file[/srv/last]"];
     assert!(["skipped", "not-started"].contains(&last["outcome"].as_str().unwrap()), "{last}");
     assert!(last["because"].as_str().unwrap().contains("host-002"), "{last}");
-    wait_until(&lab, "host-002", "systemctl is-active ssh");
+    lab.wait_until("host-002", "systemctl is-active ssh");
     lab.apply(0);
     lab.expect_nothing_to_do();
 }
@@ -54,7 +44,7 @@ fn hosts_that_cannot_be_reached_or_entered_are_told_apart() {
     }
     let lab = Lab::plain("unreachable", 5);
     lab.tasks("  - file: {path: /srv/a, content: \"1\\n\"}\n");
-    lab.lab(&["fault", "host-001", "freeze"]);
+    lab.fault("host-001", &["freeze"]);
     lab.on("host-002", "rm /etc/sudoers.d/provision");
     lab.on("host-003", "rm /etc/ssh/ssh_host_*; ssh-keygen -qA; systemctl restart ssh");
     lab.on("host-004", "systemctl stop ssh.socket ssh");
@@ -66,9 +56,13 @@ fn hosts_that_cannot_be_reached_or_entered_are_told_apart() {
         assert!(said.lines().any(|line| line.contains(host) && line.contains(words)), "{host}: {words}\n{said}");
     }
     assert_eq!(lab.on("host-005", "cat /srv/a"), "1\n");
-    // A key that nobody recorded is never taken on trust.
+    // A key that nobody has recorded is not trusted.
+    lab.provision(&["plan", "--limit", "host-005", "--detailed-exitcode"]).expect(0);
     let run = lab.provision(&["plan", "--limit", "host-005", "--known-hosts", "/dev/null"]).expect(1);
-    assert!(run.stderr.contains("is not known") && run.stderr.contains("provision trust host-005"), "{}", run.stderr);
+    assert!(run.stderr.contains("is not known; it offers") && run.stderr.contains("provision trust"), "{}", run.stderr);
+    lab.write("inventory/hosts.yaml", "hosts: {host-005: {ssh: {address: 10.99.0.5, user: nobody}}}\n");
+    let run = lab.provision(&["plan"]).expect(1);
+    assert!(run.stderr.contains("log in to host-005 as nobody"), "{}", run.stderr);
 }
 
 #[test]
@@ -78,7 +72,7 @@ fn a_full_or_read_only_file_system_is_named_and_nothing_is_half_written() {
     }
     let lab = Lab::plain("full", 1);
     lab.on("host-001", "mkdir -p /srv/full /srv/ro; echo old > /srv/ro/a; mount --bind /srv/ro /srv/ro; mount -o remount,bind,ro /srv/ro");
-    lab.lab(&["fault", "host-001", "full", "/srv/full"]);
+    lab.fault("host-001", &["full", "/srv/full"]);
     for (path, words) in [("/srv/full/a", "No space left"), ("/srv/ro/a", "Read-only file system")] {
         lab.tasks(&format!(
             "  - file: {{path: {path}, content: \"{}\\n\"}}\n  - file: {{path: /srv/after, content: x}}\n",
@@ -103,7 +97,7 @@ fn a_second_run_is_told_who_holds_the_host_and_a_dead_run_holds_nobody_up() {
     let lab = Lab::plain("lock", 1);
     lab.tasks("  - command: {name: slow, run: \"touch /srv/begun; sleep 5; touch /srv/done\", creates: /srv/done}\n  - file: {path: /srv/last, content: \"1\\n\"}\n");
     let mut child = lab.command(&["apply", "--yes", "--json"]).spawn().unwrap();
-    wait_until(&lab, "host-001", "test -e /srv/begun");
+    lab.wait_until("host-001", "test -e /srv/begun");
     let second = lab.provision(&["apply", "--yes"]).expect(1);
     let said = format!("{}{}", second.stdout, second.stderr);
     assert!(said.contains("being changed by another run") && said.contains('@'), "{said}");
@@ -112,7 +106,7 @@ fn a_second_run_is_told_who_holds_the_host_and_a_dead_run_holds_nobody_up() {
     // The tool dies: the step that is being done goes on to its end, nothing after it is begun, and the lock frees itself.
     child.kill().unwrap();
     child.wait().unwrap();
-    wait_until(&lab, "host-001", "test -e /srv/done");
+    lab.wait_until("host-001", "test -e /srv/done");
     let deadline = Instant::now() + Duration::from_secs(20);
     while lab.provision(&["apply", "--yes"]).status != 0 {
         assert!(Instant::now() < deadline, "the lock of a dead run is held");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -78,8 +79,8 @@ impl Lab {
     }
 
     fn of(name: &str, source: &[&str]) -> Self {
-        let lab = Self { name: format!("t-{name}"), folder: tempfile::tempdir().unwrap() };
-        lab.lab(&["down"]);
+        // Several clones may be tested on one machine at the same time; a lab's name has 15 letters at the most.
+        let lab = Self { name: format!("{name:.7}-{}", std::process::id()), folder: tempfile::tempdir().unwrap() };
         let up = lab.lab(&[&["up"], source].concat());
         assert_eq!(up.status, 0, "{}", up.stderr);
         lab
@@ -100,6 +101,23 @@ impl Lab {
         run.stdout
     }
 
+    /// Breaks or mends a host.
+    #[track_caller]
+    pub fn fault(&self, host: &str, words: &[&str]) {
+        let run = self.lab(&[&["fault", host], words].concat());
+        assert_eq!(run.status, 0, "{words:?} of {host}: {}", run.stderr);
+    }
+
+    /// Waits until shell text on a host succeeds.
+    #[track_caller]
+    pub fn wait_until(&self, host: &str, shell: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.lab(&["exec", host, "--", "sh", "-c", shell]).status != 0 {
+            assert!(Instant::now() < deadline, "{host} never did: {shell}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// Writes a file of the project.
     pub fn write(&self, path: &str, text: &str) {
         let path = self.path(path);
@@ -118,8 +136,15 @@ impl Lab {
 
     /// Returns the tool as a command that can reach the hosts, in the project's folder.
     pub fn command(&self, words: &[&str]) -> Command {
+        self.program(&[&[env!("CARGO_BIN_EXE_provision")], words].concat())
+    }
+
+    /// Returns a program that can reach the hosts, in the project's folder and with nothing of our own environment.
+    pub fn program(&self, words: &[&str]) -> Command {
         let mut command = Command::new(script());
-        command.args(["run", "--", env!("CARGO_BIN_EXE_provision")]).args(words);
+        command.args(["run", "--"]).args(words);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.folder.path()).env("USER", "tester");
         command.env("LAB_NAME", &self.name).env("COLUMNS", "100").current_dir(self.folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

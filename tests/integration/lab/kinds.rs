@@ -64,12 +64,12 @@ fn files_and_what_is_like_them() {
 
     drifts(&lab, "echo more >> /srv/tree/given", "file[/srv/tree/given]", "content");
     drifts(&lab, "chmod 600 /srv/tree/given", "file[/srv/tree/given]", "mode");
-    drifts(&lab, "chown daemon /srv/tree/rendered", "file[/srv/tree/rendered]", "owner");
+    drifts(&lab, "chgrp daemon /srv/tree/given", "file[/srv/tree/given]", "group");
     drifts(&lab, "ln -sfn /tmp /srv/tree/link", "link[/srv/tree/link]", "target");
     drifts(&lab, "touch /srv/tree/stranger", "directory[/srv/tree]", "stranger");
     drifts(&lab, "sed -i /Authorised/d /etc/motd", "block[/etc/motd site]", "content");
     drifts(&lab, "sed -i /10.99.9.9/d /etc/hosts", "hosts_entry[10.99.9.9]", "");
-    drifts(&lab, "echo o > /etc/old.conf", "file[/etc/old.conf]", "content");
+    drifts(&lab, "echo o > /etc/old.conf", "file[/etc/old.conf]", "mode");
 }
 
 #[test]
