@@ -15,6 +15,7 @@ use crate::addr::{HostName, ResourceAddr, ResourceId};
 use crate::diag::{Diagnostic, Diagnostics, Span};
 use crate::model::node::{Node, Value as NodeValue};
 use crate::model::playbook::{OnFailure, Playbook, Task};
+use crate::resource::fact;
 use crate::resource::{Claim, Content, Input, Resource, find_kind, kinds};
 use crate::secret::Vault;
 use crate::template::{Expression, Renderer, TemplateError, has_expression, mentions};
@@ -124,6 +125,9 @@ pub struct Known<'a> {
 
 /// Stands for a text that only a running task can tell.
 const LATER: &str = "(known after apply)";
+
+/// What only a host or a running task can tell.
+const LATER_ROOTS: [&str; 2] = ["facts", "registered"];
 
 /// Why a value could not be rendered yet or at all.
 enum Unrendered {
@@ -379,6 +383,9 @@ impl<'a> Binder<'a> {
                 return bound;
             }
             if expression.uses("facts") && known.facts.is_none() {
+                if let Some(problem) = unknown_facts(&expression.mentions("facts"), when_span) {
+                    problems.push(*problem);
+                }
                 let unknown: Vec<&str> =
                     expression.unknown_variables(context).filter(|name| *name != "facts").collect();
                 for name in unknown {
@@ -512,23 +519,19 @@ impl<'a> Binder<'a> {
                     let known = self.contents.template_names();
                     return Err(Unrendered::wrong(problem.at(place(path)).suggest(path.as_str(), known)));
                 };
-                if known.registered.is_none() && !mentions(text, "registered").is_empty() {
-                    return Err(Unrendered::WaitsForOutput);
+                let wrong = |error: TemplateError| {
+                    let mut problem = match self.contents.template_span(path, error.line, error.column) {
+                        Some(span) => template_problem(&error, span).label(place(path), "used by this task"),
+                        None => template_problem(&error, place(path)),
+                    };
+                    suggest_variable(&mut problem, &error, context);
+                    Unrendered::wrong(problem)
+                };
+                if let Some(waits) = waits_for(text, known, place(path)) {
+                    self.renderer.check(path.as_str(), context, &LATER_ROOTS).map_err(wrong)?;
+                    return Err(waits);
                 }
-                if known.facts.is_none() && !mentions(text, "facts").is_empty() {
-                    return Err(Unrendered::WaitsForFacts);
-                }
-                match self.renderer.render(path.as_str(), context) {
-                    Ok(text) => Ok(Content::Text(text.into())),
-                    Err(error) => {
-                        let mut problem = match self.contents.template_span(path, error.line, error.column) {
-                            Some(span) => template_problem(&error, span).label(place(path), "used by this task"),
-                            None => template_problem(&error, place(path)),
-                        };
-                        suggest_variable(&mut problem, &error, context);
-                        Err(Unrendered::wrong(problem))
-                    }
-                }
+                self.renderer.render(path.as_str(), context).map(|text| Content::Text(text.into())).map_err(wrong)
             }
         }
     }
@@ -537,20 +540,17 @@ impl<'a> Binder<'a> {
     fn render(&self, node: &Node, context: &Value, known: Known<'_>) -> Result<Node, Unrendered> {
         let value = match &node.value {
             NodeValue::Scalar(scalar) if has_expression(&scalar.text) => {
-                if known.registered.is_none() && !mentions(&scalar.text, "registered").is_empty() {
-                    return Err(Unrendered::WaitsForOutput);
-                }
-                if known.facts.is_none() && !mentions(&scalar.text, "facts").is_empty() {
-                    return Err(Unrendered::WaitsForFacts);
-                }
-                return match self.renderer.render_value(&scalar.text, context) {
-                    Ok(value) => Ok(Node::from_json(node.span, &value)),
-                    Err(error) => {
-                        let mut problem = template_problem(&error, node.span);
-                        suggest_variable(&mut problem, &error, context);
-                        Err(Unrendered::wrong(problem))
-                    }
+                let wrong = |error: TemplateError| {
+                    let mut problem = template_problem(&error, node.span);
+                    suggest_variable(&mut problem, &error, context);
+                    Unrendered::wrong(problem)
                 };
+                if let Some(waits) = waits_for(&scalar.text, known, node.span) {
+                    self.renderer.check_value(&scalar.text, context, &LATER_ROOTS).map_err(wrong)?;
+                    return Err(waits);
+                }
+                let value = self.renderer.render_value(&scalar.text, context).map_err(wrong)?;
+                return Ok(Node::from_json(node.span, &value));
             }
             NodeValue::Scalar(_) => return Ok(node.clone()),
             NodeValue::Seq(items) => {
@@ -638,6 +638,27 @@ fn on_host(mut problem: Diagnostic, host: &HostName) -> Diagnostic {
         problem.message = format!("{} (on {host})", problem.message);
     }
     problem
+}
+
+/// Returns what a text waits for; or that it would wait in vain, for facts that no host has.
+fn waits_for(text: &str, known: Known<'_>, span: Span) -> Option<Unrendered> {
+    let facts = mentions(text, "facts");
+    if known.facts.is_none()
+        && let Some(problem) = unknown_facts(&facts, span)
+    {
+        return Some(Unrendered::Wrong(problem));
+    }
+    if known.registered.is_none() && !mentions(text, "registered").is_empty() {
+        return Some(Unrendered::WaitsForOutput);
+    }
+    (known.facts.is_none() && !facts.is_empty()).then_some(Unrendered::WaitsForFacts)
+}
+
+fn unknown_facts(groups: &[String], span: Span) -> Option<Box<Diagnostic>> {
+    let known = || fact::groups().iter().map(|group| group.name);
+    let unknown = groups.iter().find(|group| known().all(|name| name != group.as_str()))?;
+    let problem = Diagnostic::error("unknown-fact", format!("there are no facts `{unknown}`"));
+    Some(Box::new(problem.at(span).suggest(unknown, known())))
 }
 
 fn template_problem(error: &TemplateError, span: Span) -> Diagnostic {

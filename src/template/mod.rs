@@ -4,12 +4,13 @@
 //! because what is rendered is a configuration file. Expressions (`when`) are CEL. Both see one context, a JSON
 //! object; where its values come from is for others to know.
 
+mod early;
 mod expression;
 mod helpers;
 
 use std::sync::Arc;
 
-use handlebars::{Handlebars, RenderErrorReason, no_escape};
+use handlebars::{Handlebars, RenderErrorReason, Template, no_escape};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -70,6 +71,24 @@ impl Renderer {
     /// Renders a template that was added before.
     pub fn render(&self, name: &str, context: &Value) -> Result<String, TemplateError> {
         self.registry.render(name, context).map_err(|error| render_error(&error))
+    }
+
+    /// Looks whether a template that was added before speaks of a variable that `context` lacks, without rendering it.
+    ///
+    /// # Errors
+    /// The first such variable, unless it begins with one of `later`, which are still to come.
+    pub fn check(&self, name: &str, context: &Value, later: &[&str]) -> Result<(), TemplateError> {
+        let template = self.registry.get_template(name);
+        template.and_then(|template| early::missing(template, context, later)).map_or(Ok(()), Err)
+    }
+
+    /// Looks at the text of an argument as `check` does at a template.
+    ///
+    /// # Errors
+    /// As `check`; or a syntax error.
+    pub fn check_value(&self, text: &str, context: &Value, later: &[&str]) -> Result<(), TemplateError> {
+        let template = Template::compile(text).map_err(|error| syntax_error(&error))?;
+        early::missing(&template, context, later).map_or(Ok(()), Err)
     }
 
     /// Renders the text of an argument. A text that is one `{{ path }}` keeps the type of what it names.
@@ -236,6 +255,33 @@ mod tests {
         }
         let error = render("{{#each (hosts \"role=nope\")}}{{/each}}", json!({})).unwrap_err();
         assert!(error.message.contains("matches no host"), "{error}");
+    }
+
+    #[test]
+    fn a_variable_that_no_host_has_is_found_before_the_facts_are_there() {
+        let context = json!({"a": {"b": 1}, "list": [{"x": 1}]});
+        let check = |text: &str| renderer().check_value(text, &context, &["facts"]);
+        for text in [
+            "{{facts.os.id}} {{a.b}} {{#if a}}{{a.b}}{{else}}{{list.0.x}}{{/if}}",
+            "{{#each list}}{{x}}{{../a}}{{@index}}{{#if y}}{{z}}{{/if}}{{/each}}{{#with a}}{{b}}{{/with}}",
+            "{{join list \",\"}}{{upper (replace a.b \"x\" \"y\")}}{{#each (hosts \"role=etcd\")}}{{name}}{{/each}}",
+            "{{{a.b}}}{{&a}}{{! nope }}{{this.a}}",
+        ] {
+            assert_eq!(check(text), Ok(()), "{text}");
+        }
+        for (text, place) in [
+            ("{{facts.os.id}}\n {{x}}", (2, 2)),
+            ("{{a.x}}", (1, 1)),
+            ("{{#if x}}{{/if}}", (1, 1)),
+            ("{{#if a}}\n{{x}}{{/if}}", (2, 1)),
+            ("{{#if a}}{{else}}{{x}}{{/if}}", (1, 18)),
+            ("{{#each x}}{{/each}}", (1, 1)),
+            ("{{join x \",\"}}", (1, 1)),
+            ("{{upper (lower x)}}", (1, 1)),
+        ] {
+            let error = check(text).expect_err(text);
+            assert_eq!(((error.line, error.column), error.message.contains("no variable")), (place, true), "{text}");
+        }
     }
 
     #[test]
