@@ -156,7 +156,10 @@ impl Page {
 
     fn kind(&self, kind: &KindEntry) -> String {
         let schema = kind.schema();
-        let mut out = format!("{}: {}\n", self.color.paint(Tone::Strong, kind.name), kind.summary);
+        // Only the name is coloured, which would be counted as text.
+        let heading = wrap(&format!("{}: {}", kind.name, kind.summary), self.width).join("\n");
+        let named = self.color.paint(Tone::Strong, kind.name);
+        let mut out = format!("{}\n", heading.replacen(kind.name, &named, 1));
         if let Some(about) = schema.get("description").and_then(Value::as_str) {
             out.push('\n');
             for line in wrap(&about.replace('\n', " "), self.width) {
