@@ -105,19 +105,9 @@ fn apply(args: &ApplyArgs, playbook: &Utf8Path, saved: Option<&SavedPlan>, commo
         printer.error(&error.to_string(), Some("make a new plan; nothing was changed"));
         return Exit::Error;
     }
-    let connector = match fleet::connector(common, &project.inventory, printer) {
-        Ok(connector) => connector,
-        Err((error, hint)) => {
-            printer.error(&error, hint.as_deref());
-            return Exit::Error;
-        }
-    };
-    let runtime = match fleet::runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            printer.error(&format!("start the engine: {error}"), None);
-            return Exit::Error;
-        }
+    let (connector, runtime) = match fleet::ready(common, &project.inventory, printer) {
+        Ok(ready) => ready,
+        Err(exit) => return exit,
     };
     let run = engine::new_run_id();
     let lock = fleet::lock(&run);

@@ -7,12 +7,11 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::exit::Exit;
 use super::printer::Printer;
-use super::project::{load_inventory, route};
+use super::project::{load_inventory, route, selected};
 use super::{Common, fleet};
 use crate::addr::HostName;
-use crate::diag::{Diagnostic, Diagnostics, Sources};
+use crate::diag::{Diagnostics, Sources};
 use crate::engine::job::{HostJob, HostMessage};
-use crate::model::selector::Selector;
 use crate::sh;
 use crate::shell::Script;
 
@@ -33,31 +32,15 @@ pub(super) fn run(args: &ExecArgs, common: &Common, printer: &Printer) -> Exit {
         printer.diagnostics(&problems, &sources);
         return Exit::Error;
     };
-    let hosts = match Selector::parse(&args.selector).and_then(|selector| selector.select(&inventory)) {
-        Ok(hosts) => hosts,
-        Err(error) => {
-            let mut problem = Diagnostic::error(error.code, error.to_string());
-            problem.help = error.help.clone();
-            problems.push(problem);
-            printer.diagnostics(&problems, &sources);
-            return Exit::Error;
-        }
-    };
+    let Some(hosts) = selected(&inventory, &args.selector, printer) else { return Exit::Error };
     if args.command.iter().any(|word| word.contains('\0')) {
         printer.error("a command cannot hold a NUL byte", None);
         return Exit::Usage;
     }
     let routes: Vec<_> = hosts.iter().filter_map(|host| route(&inventory, host)).collect();
-    let (connector, runtime) = match (fleet::connector(common, &inventory, printer), fleet::runtime()) {
-        (Ok(connector), Ok(runtime)) => (connector, runtime),
-        (Err((error, hint)), _) => {
-            printer.error(&error, hint.as_deref());
-            return Exit::Error;
-        }
-        (_, Err(error)) => {
-            printer.error(&format!("start the engine: {error}"), None);
-            return Exit::Error;
-        }
+    let (connector, runtime) = match fleet::ready(common, &inventory, printer) {
+        Ok(ready) => ready,
+        Err(exit) => return exit,
     };
     let script = sh!("{} 2>&1", Script::words(&args.command));
     let (worst, unreachable, interrupted) = runtime.block_on(async {

@@ -50,16 +50,9 @@ pub(super) fn run(args: &FactsArgs, common: &Common, printer: &Printer) -> Exit 
         printer.error(&format!("{} has no address", host.name), None);
         return Exit::Error;
     };
-    let (connector, runtime) = match (fleet::connector(common, &inventory, printer), fleet::runtime()) {
-        (Ok(connector), Ok(runtime)) => (connector, runtime),
-        (Err((error, hint)), _) => {
-            printer.error(&error, hint.as_deref());
-            return Exit::Error;
-        }
-        (_, Err(error)) => {
-            printer.error(&format!("start the engine: {error}"), None);
-            return Exit::Error;
-        }
+    let (connector, runtime) = match fleet::ready(common, &inventory, printer) {
+        Ok(ready) => ready,
+        Err(exit) => return exit,
     };
     let mut reading = Reading::default();
     fact::queries(&names).into_iter().for_each(|query| reading.ask(query));

@@ -6,6 +6,7 @@ use camino::Utf8PathBuf;
 use secrecy::SecretString;
 
 use super::Common;
+use super::exit::Exit;
 use super::printer::Printer;
 use crate::addr::RunId;
 use crate::connection::{AgentUse, Become, Connect, Connector, Route, Settings};
@@ -18,11 +19,7 @@ use crate::model::inventory::Inventory;
 ///
 /// # Errors
 /// The text and the hint say what is wrong with the keys.
-pub fn connector(
-    common: &Common,
-    inventory: &Inventory,
-    printer: &Printer,
-) -> Result<Connector, (String, Option<String>)> {
+fn connector(common: &Common, inventory: &Inventory, printer: &Printer) -> Result<Connector, (String, Option<String>)> {
     let mut settings = Settings::default();
     let home = std::env::var("HOME").ok().map(Utf8PathBuf::from);
     let own = |path: &Utf8PathBuf| match (path.strip_prefix("~"), &home) {
@@ -73,15 +70,30 @@ fn dialoguer_password() -> Result<String, String> {
     terminal.read_secure_line().map_err(|error| error.to_string())
 }
 
+/// Returns what opens connections and the runtime for it; what is wrong with either is printed.
+///
+/// # Errors
+/// The exit code to end with.
+pub fn ready(
+    common: &Common,
+    inventory: &Inventory,
+    printer: &Printer,
+) -> Result<(Connector, tokio::runtime::Runtime), Exit> {
+    let connector = connector(common, inventory, printer).map_err(|(error, hint)| {
+        printer.error(&error, hint.as_deref());
+        Exit::Error
+    })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        printer.error(&format!("start the engine: {error}"), None);
+        Exit::Error
+    })?;
+    Ok((connector, runtime))
+}
+
 /// Starts the executors.
 pub fn start(connector: Connector, routes: Vec<Route>, common: &Common) -> Fleet {
     let connect: Arc<dyn Connect> = Arc::new(connector);
     Fleet::start(connect, routes, common.parallel)
-}
-
-/// Returns the runtime that the engine runs in.
-pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
 /// Returns what a host's lock says of this run.

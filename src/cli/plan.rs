@@ -48,19 +48,9 @@ pub(super) fn run(args: &PlanArgs, common: &Common, printer: &Printer) -> Exit {
         printer.diagnostics(&problems, &sources);
         return Exit::Error;
     }
-    let connector = match fleet::connector(common, &project.inventory, printer) {
-        Ok(connector) => connector,
-        Err((error, hint)) => {
-            printer.error(&error, hint.as_deref());
-            return Exit::Error;
-        }
-    };
-    let runtime = match fleet::runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            printer.error(&format!("start the engine: {error}"), None);
-            return Exit::Error;
-        }
+    let (connector, runtime) = match fleet::ready(common, &project.inventory, printer) {
+        Ok(ready) => ready,
+        Err(exit) => return exit,
     };
     let progress = printer.progress(Counted::Hosts(project.hosts.len()), ProgressMode::Quiet);
     let mut found = Diagnostics::default();

@@ -7,6 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 
 use super::Common;
+use super::printer::Printer;
 use crate::addr::HostName;
 use crate::connection::{Endpoint, Route, Target};
 use crate::diag::{Diagnostic, Diagnostics, Sources};
@@ -58,6 +59,21 @@ pub fn limited<'a>(inventory: &'a Inventory, limit: Option<&str>, problems: &mut
             problem.help = error.help.clone();
             problems.push(problem);
             Vec::new()
+        }
+    }
+}
+
+/// Returns the hosts that a selector on the command line means; what is wrong with it is printed.
+pub fn selected<'a>(inventory: &'a Inventory, selector: &str, printer: &Printer) -> Option<Vec<&'a Host>> {
+    match Selector::parse(selector).and_then(|selector| selector.select(inventory)) {
+        Ok(hosts) => Some(hosts),
+        Err(error) => {
+            let mut problem = Diagnostic::error(error.code, error.to_string());
+            problem.help = error.help.clone();
+            let mut problems = Diagnostics::default();
+            problems.push(problem);
+            printer.diagnostics(&problems, &Sources::default());
+            None
         }
     }
 }

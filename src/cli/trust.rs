@@ -8,12 +8,11 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::printer::Printer;
-use super::project::{load_inventory, route};
+use super::project::{load_inventory, route, selected};
 use super::{Common, fleet};
-use crate::diag::{Diagnostic, Diagnostics, Sources};
+use crate::diag::{Diagnostics, Sources};
 use crate::engine;
 use crate::fs;
-use crate::model::selector::Selector;
 
 /// Arguments of `trust`.
 #[derive(Debug, Args)]
@@ -34,26 +33,10 @@ pub(super) fn run(args: &TrustArgs, common: &Common, printer: &Printer) -> Exit 
         printer.diagnostics(&problems, &sources);
         return Exit::Error;
     };
-    let hosts = match Selector::parse(&args.selector).and_then(|selector| selector.select(&inventory)) {
-        Ok(hosts) => hosts,
-        Err(error) => {
-            let mut problem = Diagnostic::error(error.code, error.to_string());
-            problem.help = error.help.clone();
-            problems.push(problem);
-            printer.diagnostics(&problems, &sources);
-            return Exit::Error;
-        }
-    };
-    let (connector, runtime) = match (fleet::connector(common, &inventory, printer), fleet::runtime()) {
-        (Ok(connector), Ok(runtime)) => (connector, runtime),
-        (Err((error, hint)), _) => {
-            printer.error(&error, hint.as_deref());
-            return Exit::Error;
-        }
-        (_, Err(error)) => {
-            printer.error(&format!("start the engine: {error}"), None);
-            return Exit::Error;
-        }
+    let Some(hosts) = selected(&inventory, &args.selector, printer) else { return Exit::Error };
+    let (connector, runtime) = match fleet::ready(common, &inventory, printer) {
+        Ok(ready) => ready,
+        Err(exit) => return exit,
     };
     let named = hosts.iter().find_map(|host| inventory.ssh(host)?.known_hosts);
     let path = args.write.clone().or_else(|| named.clone()).unwrap_or_else(|| inventory.folder.join("known_hosts"));
