@@ -990,6 +990,7 @@ impl Ended {
             () if output.contains("Read-only file system") => {
                 Some("the file system is mounted read-only: look at the host's disk and its mounts")
             }
+            () if status == 127 => Some("the host does not have that program: install the package that brings it"),
             () => None,
         };
         Self { kind: EndedKind::Failed, error, hint: hint.map(str::to_owned), output }

@@ -62,7 +62,9 @@ enum Trouble {
     Connect(ConnectError),
     Session(SessionError),
     Read(ReadError),
+    ReadInPart,
     Lock,
+    NoLockTool(String),
 }
 
 impl From<Trouble> for HostMessage {
@@ -71,6 +73,16 @@ impl From<Trouble> for HostMessage {
             Trouble::Connect(error) => (with_causes(error), error.hint(), error.is_unreachable()),
             Trouble::Session(error) => (with_causes(error), error.hint(), error.is_unreachable()),
             Trouble::Read(error) => (with_causes(error), None, false),
+            Trouble::ReadInPart => (
+                "read the host: its shell ended before everything was read".to_owned(),
+                Some("is a program missing there, or was the shell killed?".to_owned()),
+                false,
+            ),
+            Trouble::NoLockTool(tool) => (
+                format!("take the host's lock: it does not have `{tool}`"),
+                Some("install the package `util-linux` on the host first".to_owned()),
+                false,
+            ),
             Trouble::Lock => (
                 "take the host's lock in /var/lib/provision".to_owned(),
                 Some("is the file system full or read-only?".to_owned()),
@@ -101,6 +113,8 @@ struct Heard {
     pending: Vec<ResourceId>,
     held_by: Option<String>,
     lock_failed: bool,
+    lock_tool: Option<String>,
+    is_read_to_its_end: bool,
     output: Vec<u8>,
     status: i32,
     stderr: String,
@@ -123,6 +137,7 @@ impl Executor {
         job: HostJob,
         replies: &mpsc::UnboundedSender<HostMessage>,
     ) -> Result<HostMessage, Trouble> {
+        let reads = matches!(job, HostJob::Read { .. } | HostJob::Apply { .. });
         let heard = match job {
             HostJob::Read { questions, lock } => self.read(&questions, lock.as_ref(), replies).await?,
             HostJob::Apply { run, works, verify } => self.apply(&run, &works, &verify, replies).await?,
@@ -137,8 +152,14 @@ impl Executor {
         if let Some(by) = heard.held_by {
             return Ok(HostMessage::Held { by });
         }
+        if let Some(tool) = heard.lock_tool {
+            return Err(Trouble::NoLockTool(tool));
+        }
         if heard.lock_failed {
             return Err(Trouble::Lock);
+        }
+        if reads && !heard.is_read_to_its_end {
+            return Err(Trouble::ReadInPart);
         }
         Ok(HostMessage::Done {
             answers: heard.answers,
@@ -221,9 +242,11 @@ impl Executor {
                         }
                     }
                     "verify" => reading = true,
+                    "read" => heard.is_read_to_its_end = true,
                     "pending" => heard.pending.extend(rest.parse().ok()),
                     "lock" => match rest.split_once(' ') {
                         Some(("held", by)) => heard.held_by = Some(by.to_owned()),
+                        Some(("missing", tool)) => heard.lock_tool = Some(tool.to_owned()),
                         _ => heard.lock_failed = true,
                     },
                     _ if reading => wrong = wrong.take().or(reader.mark(&line).err()),

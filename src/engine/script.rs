@@ -24,7 +24,7 @@ done"#;
 const LOCK: &str = r#"_since_boot() { read -r _s <"/proc/$1/stat" || return 1; _s=${_s##*) }; set -- $_s; shift 19; echo "$1"; }
 _lock() {
   mkdir -p -m 0700 -- "$_state" || { _mark lock failed; exit 0; }
-  command -v flock >/dev/null 2>&1 || { _mark missing flock; exit 0; }
+  command -v flock >/dev/null 2>&1 || { _mark lock missing flock; exit 0; }
   (
     flock -w 20 8 || { _mark lock failed; exit 1; }
     # dash reads one byte at a time, and a file of /proc/sys has only its first byte for such a reader.
@@ -37,6 +37,9 @@ _lock() {
     echo "$$ $(_since_boot $$) $_boot $1" >"$_state/lock" || { _mark lock failed; exit 1; }
   ) 8>"$_state/lock.guard" || exit 0
 }"#;
+
+/// Says that all was read: a reading that ends before it would take for absent what it did not come to.
+const END_OF_READING: &str = "_mark read";
 
 /// Defines what kinds' scripts use: `_payload`, `_keep` and `_restore`.
 const STEP_TOOLS: &str = r#"_payload() { _take "$_size"; }
@@ -68,7 +71,9 @@ pub(super) fn read(questions: &Questions, lock: Option<&Lock>) -> Script {
         script.push(&sh!("_lock {}", format!("{} {} {}", lock.owner, lock.run, lock.since)));
     }
     script.push(&Script::constant(PENDING));
-    script.then(questions.script.clone())
+    script.push(&questions.script);
+    script.push(&Script::constant(END_OF_READING));
+    script
 }
 
 /// Returns the script that does some works and reads what they changed, and what the steps take from the stream.
@@ -108,6 +113,7 @@ pub(super) fn apply(run: &RunId, works: &[Work], verify: &Questions) -> (Script,
     }
     script.push(&Script::constant("_mark verify"));
     script.push(&verify.script);
+    script.push(&Script::constant(END_OF_READING));
     (script, payloads)
 }
 
