@@ -7,4 +7,7 @@
 mod faults;
 mod fleet;
 mod kinds;
+mod names;
+mod order;
 mod runs;
+mod trouble;
