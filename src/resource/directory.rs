@@ -120,8 +120,18 @@ impl Directory {
         let mode = self.mode.as_ref().map_or("0755", Mode::as_str);
         let owner = self.owner.as_deref().unwrap_or("root");
         let group = self.group.as_deref().unwrap_or("root");
-        script.push(&sh!("mkdir -m 0700 -- {}", path));
-        Step::new(format!("make the directory {path}"), script.then(attributes_script(path, mode, owner, group)))
+        let attributes = attributes_script(path, mode, owner, group);
+        if owner == "root" && group == "root" {
+            // What root makes is as it should be, but for a parent that hands its group on.
+            script.push(&sh!("mkdir -m 0{} -- {}", mode.trim_start_matches('0').to_owned(), path));
+            let looks = sh!("[ -O {} ] && [ -G {} ] && [ ! -g {} ]", path, path, path);
+            script.push(&sh!("if ! { {}; }; then\n{}\nfi", looks, attributes));
+        } else {
+            // Nobody else may look in before it has its owner.
+            script.push(&sh!("mkdir -m 0700 -- {}", path));
+            script.push(&attributes);
+        }
+        Step::new(format!("make the directory {path}"), script)
     }
 
     fn purge_step(&self, surplus: &[String]) -> Step {

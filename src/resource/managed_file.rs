@@ -81,6 +81,9 @@ impl Content {
     }
 }
 
+/// From how many bytes on a file is hashed in a process of its own.
+const LARGE: u64 = 8 * 1024 * 1024;
+
 impl ManagedFile {
     /// Returns a file that root owns, with this content.
     pub fn of_root(path: HostPath, content: impl Into<Arc<str>>, mode: u32) -> Self {
@@ -98,6 +101,7 @@ impl ManagedFile {
     pub fn queries(&self, content_known: bool) -> Vec<Query> {
         let want = match &self.content {
             Some(content @ Content::Text(_)) => Want::ContentUnless(content.sha256()),
+            Some(Content::File { size, .. }) if *size >= LARGE => Want::LargeDigest,
             Some(Content::File { .. }) => Want::Digest,
             None if content_known => Want::Metadata,
             None => Want::Content,
@@ -226,20 +230,22 @@ fn names(change: &Change) -> String {
 }
 
 /// Returns the script that puts the payload at `path`, keeping what was there for the run's backup.
+///
+/// In a folder in which only root can make files, the new one may have a name that others can guess; no process is
+/// needed to choose it. In others (`/tmp`, a user's home) somebody could put a pipe in its place first.
 pub(super) fn write_script(path: &HostPath, mode: &str, owner: &str, group: &str, validate: Option<&str>) -> Script {
     let mut script = sh!(
         r#"_path={}; _dir={}
 [ -d "$_dir" ] || { echo "the directory $_dir is not there; declare it before the file" >&2; exit 1; }
-_new=$(mktemp -- "$_dir/.provision.XXXXXXXXXX")
+if [ -O "$_dir" ] && [ ! -k "$_dir" ]; then _new=$_dir/.provision.$_run; set -C; : >"$_new"; set +C
+else _new=$(mktemp -- "$_dir/.provision.XXXXXXXXXX"); fi
 trap 'rm -f -- "$_new"' EXIT
-_payload >"$_new"
-chown -- {} "$_new"
-chmod -- {} "$_new""#,
+_payload >"$_new""#,
         path,
         path.folder(),
-        format!("{owner}:{group}"),
-        mode,
     );
+    script.push(&own_script(&Script::constant("\"$_new\""), owner, group));
+    script.push(&sh!("chmod -- {} \"$_new\"", mode));
     if let Some(command) = validate {
         // The command is the author's; only our own path is put into it.
         let command = Script::from_author(&command.replace('%', "\"$_new\""));
@@ -248,7 +254,17 @@ chmod -- {} "$_new""#,
             command
         ));
     }
-    script.then(sh!("_keep \"$_path\" {}\nmv -fT -- \"$_new\" \"$_path\"", backup_name(path.as_str())))
+    script.then(sh!("_keep \"$_path\" {}\nmv -fT -- \"$_new\" \"$_path\"\ntrap - EXIT", backup_name(path.as_str())))
+}
+
+/// Returns the script that gives what was just made to its owner. What root makes is root's already, but for a folder
+/// that hands its group on; a look costs nothing, and `chown` a process.
+pub(super) fn own_script(path: &Script, owner: &str, group: &str) -> Script {
+    let own = sh!("chown -h -- {} {}", format!("{owner}:{group}"), path.clone());
+    if owner == "root" && group == "root" {
+        return sh!("{ [ -O {} ] && [ -G {} ]; } || ", path.clone(), path.clone()).then(own);
+    }
+    own
 }
 
 /// Returns what was found at a path.
