@@ -124,6 +124,9 @@ pub enum Effect {
     None,
     /// The host reboots: the run waits until it is back with another boot id.
     Reboots,
+    /// It only looks whether the earlier steps of its change held, and it is their last. In a script it comes after the
+    /// other changes, so that waiting for the one is waiting for all.
+    Looks,
 }
 
 /// One thing done on a host: a script, and what it reads.
@@ -172,6 +175,13 @@ impl Step {
     #[must_use]
     pub fn within(mut self, seconds: u32) -> Self {
         self.seconds = Some(seconds);
+        self
+    }
+
+    /// Says that the step only looks whether the earlier ones held.
+    #[must_use]
+    pub fn that_looks(mut self) -> Self {
+        self.effect = Effect::Looks;
         self
     }
 

@@ -1008,7 +1008,7 @@ impl From<Ended> for Outcome {
 }
 
 fn is_simple_step(step: &Step) -> bool {
-    step.on.is_none() && step.effect == Effect::None && !matches!(step.payload, StepPayload::OutputOf(_))
+    step.on.is_none() && step.effect != Effect::Reboots && !matches!(step.payload, StepPayload::OutputOf(_))
 }
 
 fn work_of(number: usize, entry: &Entry, host: &HostName, change: &Change) -> Work {

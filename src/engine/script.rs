@@ -4,7 +4,7 @@
 
 use super::job::{Errors, Lock, Questions, Work};
 use crate::addr::{ResourceId, RunId};
-use crate::change::StepPayload;
+use crate::change::{Effect, Step, StepPayload};
 use crate::connection::Payload;
 use crate::resource::read::Reading;
 use crate::sh;
@@ -42,7 +42,7 @@ _lock() {
 const END_OF_READING: &str = "_mark read";
 
 /// Defines what kinds' scripts use: `_payload`, `_keep` and `_restore`.
-const STEP_TOOLS: &str = r#"_payload() { _take "$_size"; }
+const STEP_TOOLS: &str = r#"_payload() { if [ "$_size" = text ]; then printf %s "$_text"; else _take "$_size"; fi; }
 _keep() {
   [ -d "$_backup" ] || mkdir -p -m 0700 -- "$_backup"
   [ ! -e "$_backup/$2" ] && [ ! -L "$_backup/$2" ] && [ ! -e "$_backup/$2.none" ] || return 0
@@ -82,24 +82,24 @@ pub(super) fn apply(run: &RunId, works: &[Work], verify: &Questions) -> (Script,
     script.push(&sh!("_run={}; _backup=\"$_state/backup/$_run\"", run.as_str()));
     script.push(&Script::constant(STEP_TOOLS));
     let mut payloads = Vec::new();
+    let mut room = Room(SHORT_TOGETHER);
     for work in works {
-        for (at, step) in work.steps.iter().enumerate() {
-            let payload = match &step.payload {
-                StepPayload::None | StepPayload::OutputOf(_) => None,
-                StepPayload::Bytes(bytes) => Some(Payload::Bytes(bytes.0.clone())),
-                StepPayload::File { path, size, .. } => Some(Payload::File { path: path.clone(), size: *size }),
+        let (now, later) = apart(work);
+        for (at, step) in now {
+            let (payload, given) = match &step.payload {
+                StepPayload::None | StepPayload::OutputOf(_) => (None, sh!("_size=0")),
+                StepPayload::Bytes(bytes) => match short_text(&bytes.0).filter(|text| room.take(text.len() as u64)) {
+                    Some(text) => (None, sh!("_size=text; _text={}", text)),
+                    None => (Some(Payload::Bytes(bytes.0.clone())), sh!("_size={}", bytes.0.len())),
+                },
+                StepPayload::File { path, size, .. } => match short_file(path, *size).filter(|_| room.take(*size)) {
+                    Some(text) => (None, sh!("_size=text; _text={}", text)),
+                    None => (Some(Payload::File { path: path.clone(), size: *size }), sh!("_size={}", *size)),
+                },
             };
-            let size = payload.as_ref().map_or(0, Payload::size);
             payloads.extend(payload);
-            // `eval` of quoted text: a syntax error in an author's command fails that step and not the whole script.
-            let errors = match work.errors {
-                Errors::WithOutput => Script::constant("2>&1"),
-                Errors::Apart => Script::default(),
-            };
-            script.push(&sh!(
-                "if [ -z \"$_failed\" ]; then _mark begin {} {}; _size={}\n( set -eu; eval {} ) {}; _r=$?\n_mark end {} {} $_r; [ $_r = 0 ] || _failed=1; fi",
-                work.number, at, size, step.script.text(), errors, work.number, at
-            ));
+            let run = framed(work, at, step, &given);
+            script.push(&sh!("if [ -z \"$_failed\" ]; then {}; [ $_r = 0 ] || _failed=1; fi", run));
         }
         for id in &work.marks {
             script.push(&sh!(
@@ -107,14 +107,94 @@ pub(super) fn apply(run: &RunId, works: &[Work], verify: &Questions) -> (Script,
                 , shown(id), file_name(id)
             ));
         }
-        if let Some(id) = &work.settles {
-            script.push(&sh!("[ -n \"$_failed\" ] || rm -f -- \"$_state/pending/\"{}", file_name(id)));
+        match &work.settles {
+            _ if later.is_some() => {
+                script.push(&sh!("_done_{}=; [ -n \"$_failed\" ] || _done_{}=1", work.number, work.number))
+            }
+            Some(id) => script.push(&sh!("[ -n \"$_failed\" ] || rm -f -- \"$_state/pending/\"{}", file_name(id))),
+            None => {}
         }
+    }
+    // What is only looked at is so whatever became of the works after it.
+    for work in works {
+        let (_, Some((at, step))) = apart(work) else { continue };
+        let settle = match &work.settles {
+            Some(id) => sh!("[ $_r != 0 ] || rm -f -- \"$_state/pending/\"{}", file_name(id)),
+            None => Script::constant(":"),
+        };
+        script.push(&sh!(
+            "if [ -n \"$_done_{}\" ]; then {}; {}; fi",
+            work.number,
+            framed(work, at, step, &sh!("_size=0")),
+            settle
+        ));
     }
     script.push(&Script::constant("_mark verify"));
     script.push(&verify.script);
     script.push(&Script::constant(END_OF_READING));
     (script, payloads)
+}
+
+/// Returns the steps of a work that are done in its turn, and the one that looks at the end.
+fn apart(work: &Work) -> (impl Iterator<Item = (usize, &Step)>, Option<(usize, &Step)>) {
+    let last = work.steps.len().checked_sub(1).and_then(|at| Some((at, work.steps.get(at)?)));
+    let later = last.filter(|(_, step)| step.effect == Effect::Looks);
+    let now = work.steps.iter().enumerate().take(work.steps.len() - usize::from(later.is_some()));
+    (now, later)
+}
+
+/// The longest payload that travels within the script, where a builtin of the shell writes it: `dd`, which takes the
+/// others off the stream, is a process for each.
+const SHORT: usize = 32 * 1024;
+
+/// How much of them one script holds, in bytes: the host's shell keeps all of it in memory.
+const SHORT_TOGETHER: u64 = 512 * 1024;
+
+/// What is left of [`SHORT_TOGETHER`].
+struct Room(u64);
+
+impl Room {
+    /// Takes as many bytes, if there is room for them.
+    fn take(&mut self, size: u64) -> bool {
+        let left = self.0.checked_sub(size);
+        self.0 = left.unwrap_or(self.0);
+        left.is_some()
+    }
+}
+
+/// Returns a short file's text. One that cannot be read, or is not as it was, is sent as the others are, and is
+/// refused there.
+fn short_file(path: &camino::Utf8Path, size: u64) -> Option<String> {
+    if size > SHORT as u64 {
+        return None;
+    }
+    let text = crate::fs::read_to_string(path).ok()?;
+    (text.len() as u64 == size && short_text(text.as_bytes()).is_some()).then_some(text)
+}
+
+/// Returns a payload as text, where it is short and a shell can hold it.
+fn short_text(bytes: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    (text.len() <= SHORT && !text.contains('\0')).then_some(text)
+}
+
+/// Returns a step between its marks, with what `_payload` gives it; `$_r` is then its status.
+fn framed(work: &Work, at: usize, step: &Step, given: &Script) -> Script {
+    let errors = match work.errors {
+        Errors::WithOutput => Script::constant("2>&1"),
+        Errors::Apart => Script::default(),
+    };
+    // `eval` of quoted text: a syntax error in an author's command fails that step and not the whole script.
+    sh!(
+        "_mark begin {} {}; {}\n( set -eu; eval {} ) {}; _r=$?\n_mark end {} {} $_r",
+        work.number,
+        at,
+        given.clone(),
+        step.script.text(),
+        errors,
+        work.number,
+        at
+    )
 }
 
 fn shown(id: &ResourceId) -> String {
@@ -126,4 +206,17 @@ fn file_name(id: &ResourceId) -> String {
     use sha2::{Digest, Sha256};
     let digest = Sha256::digest(shown(id).as_bytes());
     digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_short_text_travels_in_the_script() {
+        assert_eq!(short_text("a'b\n$(c)".as_bytes()), Some("a'b\n$(c)"));
+        assert_eq!(short_text(b"a\0b"), None);
+        assert_eq!(short_text(b"\xff"), None);
+        assert_eq!(short_text(&vec![b'x'; SHORT + 1]), None);
+    }
 }

@@ -242,6 +242,7 @@ impl Kind for Service {
             change.reason = "it does not exist yet".to_owned();
         }
         let mut reverse = Vec::new();
+        let mut looks = Vec::new();
         let will_be_masked = self.masked == Some(true) && change.changes("masked");
         if change.changes("masked") && !will_be_masked {
             change = change.step(Step::new(format!("unmask {unit}"), sh!("systemctl unmask --quiet -- {}", unit)));
@@ -262,8 +263,8 @@ impl Kind for Service {
         }
         if change.changes("state") {
             if self.state == Some(ServiceGoal::Running) {
-                let start = systemd::start_script("start", &unit);
-                change = change.step(Step::new(format!("start {unit}"), start));
+                looks = systemd::start_steps("start", &unit, format!("start {unit}"));
+                change = change.step(looks.remove(0));
                 let mut stop = stop_step(&unit);
                 if observed.active != "failed" {
                     stop.script.push(&sh!("systemctl reset-failed -- {} 2>/dev/null || :", unit));
@@ -272,14 +273,17 @@ impl Kind for Service {
             } else {
                 change = change.step(stop_step(&unit));
                 if observed.state() == "running" {
-                    let start = systemd::start_script("start", &unit);
-                    reverse.push(Step::new(format!("start {unit}"), start));
+                    // The reverse is read backwards.
+                    reverse.extend(systemd::start_steps("start", &unit, format!("start {unit}")).into_iter().rev());
                 }
             }
         }
         if will_be_masked {
             change = change.step(Step::new(format!("mask {unit}"), sh!("systemctl mask --quiet -- {}", unit)));
             reverse.push(Step::new(format!("unmask {unit}"), sh!("systemctl unmask --quiet -- {}", unit)));
+        }
+        for look in looks {
+            change = change.step(look);
         }
         reverse.reverse();
         change.reversed_by(reverse)
@@ -290,20 +294,22 @@ impl Kind for Service {
         if self.state == Some(ServiceGoal::Stopped) || self.masked == Some(true) {
             return Some(Vec::new());
         }
-        let step = match self.on_notify {
+        let steps = match self.on_notify {
             OnNotify::None => return Some(Vec::new()),
-            OnNotify::Restart => Step::new(format!("restart {unit}"), systemd::start_script("restart", &unit)),
+            OnNotify::Restart => systemd::start_steps("restart", &unit, format!("restart {unit}")),
             OnNotify::ReloadOrRestart => {
-                let script = systemd::start_script("reload-or-restart", &unit);
-                Step::new(format!("reload or restart {unit}"), script)
+                systemd::start_steps("reload-or-restart", &unit, format!("reload or restart {unit}"))
             }
             OnNotify::Reload => {
                 let is_active = sh!("systemctl is-active --quiet -- {} || exit 0", unit);
-                let script = is_active.then(systemd::start_script("reload", &unit));
-                Step::new(format!("reload {unit}"), script)
+                let mut steps = systemd::start_steps("reload", &unit, format!("reload {unit}"));
+                for step in &mut steps {
+                    step.script = is_active.clone().then(step.script.clone());
+                }
+                steps
             }
         };
-        Some(vec![step])
+        Some(steps)
     }
 }
 
@@ -318,8 +324,11 @@ mod tests {
 
     #[test]
     fn a_notification_restarts_what_may_run() {
-        assert_eq!(refresh(json!({"name": "etcd"})), ["restart etcd.service"]);
-        assert_eq!(refresh(json!({"name": "etcd", "on_notify": "reload"})), ["reload etcd.service"]);
+        assert_eq!(refresh(json!({"name": "etcd"})), ["restart etcd.service", "see that etcd.service holds"]);
+        assert_eq!(
+            refresh(json!({"name": "etcd", "on_notify": "reload"})),
+            ["reload etcd.service", "see that etcd.service holds"]
+        );
         assert_eq!(refresh(json!({"name": "etcd", "state": "stopped"})), Vec::<String>::new());
         assert_eq!(refresh(json!({"name": "etcd", "on_notify": "none"})), Vec::<String>::new());
     }

@@ -50,27 +50,47 @@ pub(super) fn fresh_function() -> Script {
     )
 }
 
-/// Returns the script that does `verb` (`start`, `restart`) to a unit and looks whether the unit holds.
+/// Returns the steps that do `verb` (`start`, `restart`) to a unit and look whether the unit holds.
 ///
 /// `systemctl start` is satisfied once a simple service is forked, also where it dies a moment later; so such a
-/// service is looked at for a second. The others report by themselves when they are ready.
-pub(super) fn start_script(verb: &'static str, unit: &str) -> Script {
-    fresh_function().then(sh!(
+/// service must have held for a second. The others report by themselves when they are ready.
+pub(super) fn start_steps(verb: &'static str, unit: &str, title: String) -> Vec<Step> {
+    let start = failure_function(unit).then(fresh_function()).then(sh!(
+        "_fresh \"$_unit\"\nsystemctl {} -- \"$_unit\" || _fail 'did not {}'",
+        Script::constant(verb),
+        Script::constant(verb)
+    ));
+    let looks = format!("see that {unit} holds");
+    vec![Step::new(title, start), Step::new(looks, failure_function(unit).then(hold_script())).that_looks()]
+}
+
+/// Defines `_fail WHY`, which tells what systemd and the journal say of the unit.
+fn failure_function(unit: &str) -> Script {
+    sh!(
         r#"_unit={}
 _fail() {
   echo "$_unit $1; systemd and the journal say:" >&2
   systemctl status --full --no-pager --lines=0 -- "$_unit" >&2 || :
   journalctl --quiet --no-pager --lines=20 --unit="$_unit" >&2 || :
   exit 1
+}"#,
+        unit
+    )
 }
-_fresh "$_unit"
-systemctl {} -- "$_unit" || _fail 'did not {}'
-_look=0
+
+/// Looks at a unit that was started until it is known to hold. `ActiveEnterTimestampMonotonic` and `/proc/uptime` are
+/// on one clock, as both count from the boot.
+fn hold_script() -> Script {
+    Script::constant(
+        r#"_look=0
 while :; do
-  _type=; _active=; _sub=; _result=
-  _show=$(systemctl show -p Type -p ActiveState -p SubState -p Result -- "$_unit")
+  _type=; _active=; _sub=; _result=; _since=0
+  _show=$(systemctl show -p Type -p ActiveState -p SubState -p Result -p ActiveEnterTimestampMonotonic -- "$_unit")
   while IFS='=' read -r _key _value; do
-    case $_key in Type) _type=$_value;; ActiveState) _active=$_value;; SubState) _sub=$_value;; Result) _result=$_value;; esac
+    case $_key in
+      Type) _type=$_value;; ActiveState) _active=$_value;; SubState) _sub=$_value;; Result) _result=$_value;;
+      ActiveEnterTimestampMonotonic) _since=$_value;;
+    esac
   done <<_END
 $_show
 _END
@@ -85,14 +105,13 @@ _END
       _fail "started and is now $_active ($_sub)";;
   esac
   case $_type in simple|exec|idle) ;; *) break;; esac
+  read -r _up _ </proc/uptime
+  [ $((${_up%.*} * 1000 + 10 * (1${_up#*.} - 100) - ${_since:-0} / 1000)) -lt 1000 ] || break
   _look=$((_look + 1))
-  [ "$_look" -lt 5 ] || break
+  [ "$_look" -lt 8 ] || break
   sleep 0.25
 done"#,
-        unit,
-        Script::constant(verb),
-        Script::constant(verb)
-    ))
+    )
 }
 
 /// Returns a command that a new unit file (`%`) must pass, for [`ManagedFile`](super::managed_file::ManagedFile).
