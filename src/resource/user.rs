@@ -590,7 +590,11 @@ impl Kind for User {
 
     fn queries(&self) -> Vec<Query> {
         let hash = self.password.as_ref().and_then(Password::hash).map(str::to_owned);
-        let mut queries = vec![Query::User(self.name()), Query::Shadow(self.name(), hash)];
+        let mut queries = vec![Query::User(self.name())];
+        // Two processes on the host, for what most accounts leave as it is; a removal keeps it to be put back.
+        if self.password.is_some() || self.expires.is_some() || self.state.is_absent() {
+            queries.push(Query::Shadow(self.name(), hash));
+        }
         if !self.state.is_absent() {
             queries.push(Query::Path(self.home_path(), Want::Metadata));
         }
