@@ -38,8 +38,8 @@ _take() {
 }
 [ -z "$_hello" ] || printf "\n%s>\n" "$_hello"
 while read -r _n _m _t <&9; do
-  _s=$(_cut "$_n"; _r=$?; echo .; exit $_r) || exit $?
-  _s=${_s%.}
+  if [ "$_n" -le 1048576 ]; then _s=$(exec dd bs="$_n" count=1 iflag=fullblock status=none <&9) || exit $?
+  else _s=$(_cut "$_n") || exit $?; fi
   read -r _e <&9 && [ "$_e" = "$_m" ] || exit 98
   printf "\n%s>\n" "$_m" || exit 99
   if [ "$_t" = 0 ]; then ( eval "$_s" ) 9<&-; _r=$?
