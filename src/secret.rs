@@ -51,6 +51,11 @@ impl Vault {
         kept.iter().any(|known| text.contains(known.expose_secret()))
     }
 
+    /// Returns whether there is no secret in this run.
+    pub fn is_empty(&self) -> bool {
+        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).is_empty()
+    }
+
     /// Returns `text` with every secret replaced by [`SENSITIVE`].
     pub fn mask<'a>(&self, text: &'a str) -> std::borrow::Cow<'a, str> {
         let kept = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
