@@ -12,7 +12,7 @@ use super::project::{Project, SecretUse};
 use super::{Common, fleet};
 use crate::addr::{HostName, ResourceAddr};
 use crate::diag::{Diagnostics, Sources};
-use crate::engine::{self, Applied, ApplyRequest, Fleet, HostFailure, ObserveRequest, ObservedHost, Stop};
+use crate::engine::{self, Applied, ApplyRequest, Fleet, HostFailure, ObserveRequest, ObservedHost, Purpose, Stop};
 use crate::event::{Event, Outcome, Reach};
 use crate::fs;
 use crate::journal::{self, Journal};
@@ -247,6 +247,7 @@ impl Session<'_> {
             bounds: bounds.into_iter().collect(),
             facts: Default::default(),
             lock,
+            purpose: Purpose::Apply,
             listener: &listener,
         };
         let result = tokio::select! {

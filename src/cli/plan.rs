@@ -11,7 +11,7 @@ use super::project::{Project, SecretUse};
 use super::{Common, fleet};
 use crate::addr::HostName;
 use crate::diag::{Diagnostics, Sources};
-use crate::engine::{self, HostFailure, ObserveRequest, ObservedHost};
+use crate::engine::{self, HostFailure, ObserveRequest, ObservedHost, Purpose};
 use crate::fs;
 use crate::plan::HostPlan;
 use crate::plan::saved::{SavedHost, SavedOptions, SavedPlan, VERSION};
@@ -65,6 +65,7 @@ pub(super) fn run(args: &PlanArgs, common: &Common, printer: &Printer) -> Exit {
             bounds: bounds.into_iter().collect(),
             facts: Default::default(),
             lock: None,
+            purpose: Purpose::Plan,
             listener: &listener,
         };
         let result = tokio::select! {

@@ -29,6 +29,16 @@ const REBOOT_POLL: Duration = Duration::from_secs(2);
 pub(super) struct Order {
     pub job: HostJob,
     pub replies: mpsc::UnboundedSender<HostMessage>,
+    pub afterwards: Afterwards,
+}
+
+/// What becomes of the session after a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Afterwards {
+    /// Another job may come.
+    Keep,
+    /// The job was the last one: the host need not keep a shell for us, nor we its connection.
+    Close,
 }
 
 /// Does the jobs of one host until there are no more.
@@ -39,12 +49,18 @@ pub(super) async fn run(
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) {
     let mut executor = Executor { connect, route, session: None };
-    while let Some(Order { job, replies }) = orders.recv().await {
+    while let Some(Order { job, replies, afterwards }) = orders.recv().await {
         // The limit is on hosts that are being worked on; a session that only waits costs no more than its memory.
         let permit = active.acquire().await;
         let last = executor.perform(job, &replies).await;
-        drop(permit);
         replies.send(last).ok();
+        drop(replies);
+        if afterwards == Afterwards::Close
+            && let Some(session) = executor.session.take()
+        {
+            session.close().await;
+        }
+        drop(permit);
     }
     if let Some(session) = executor.session {
         session.close().await;

@@ -19,12 +19,12 @@ use tokio::task::JoinHandle;
 use crate::addr::{HostName, RunId};
 use crate::connection::{Connect, Route};
 use crate::event::{Event, Reach};
-use executor::Order;
+use executor::{Afterwards, Order};
 use job::{HostJob, HostMessage};
 
 pub use dispatch::{Applied, ApplyRequest, Stop};
 pub use executor::with_causes;
-pub use observe::{ObserveRequest, ObservedHost};
+pub use observe::{ObserveRequest, ObservedHost, Purpose};
 
 /// Why a host takes no part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,17 @@ impl Fleet {
     }
 
     /// Has a host do a job, hands on its messages, and returns the last one.
-    pub async fn call(&self, host: &HostName, job: HostJob, mut on_message: impl FnMut(&HostMessage)) -> HostMessage {
+    pub async fn call(&self, host: &HostName, job: HostJob, on_message: impl FnMut(&HostMessage)) -> HostMessage {
+        self.order(host, job, Afterwards::Keep, on_message).await
+    }
+
+    async fn order(
+        &self,
+        host: &HostName,
+        job: HostJob,
+        afterwards: Afterwards,
+        mut on_message: impl FnMut(&HostMessage),
+    ) -> HostMessage {
         let gone = || HostMessage::Failed {
             error: format!("{host} takes no part in this run"),
             hint: Some("take it into `--limit` too".to_owned()),
@@ -79,7 +89,7 @@ impl Fleet {
         };
         let Some(executor) = self.executors.get(host) else { return gone() };
         let (replies, mut messages) = mpsc::unbounded_channel();
-        if executor.orders.send(Order { job, replies }).is_err() {
+        if executor.orders.send(Order { job, replies, afterwards }).is_err() {
             return gone();
         }
         let mut last = gone();

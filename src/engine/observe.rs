@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
 
+use super::executor::Afterwards;
 use super::job::{HostJob, HostMessage, Lock};
 use super::{Fleet, HostFailure, Listener, script};
 use crate::addr::{HostName, ResourceId};
@@ -32,8 +33,20 @@ pub struct ObserveRequest<'a> {
     pub facts: BTreeSet<String>,
     /// Who takes the hosts' locks, for a run that will change them.
     pub lock: Option<Lock>,
+    /// Whether the hosts are needed again.
+    pub purpose: Purpose,
     /// Who is told.
     pub listener: &'a Listener<'a>,
+}
+
+/// What the hosts are observed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be shown: a session ends with its reading, and of a host only its plan is kept, so that the memory that a
+    /// plan takes does not grow with the number of open connections.
+    Plan,
+    /// To be changed next, over the same sessions.
+    Apply,
 }
 
 /// A host that was observed.
@@ -41,9 +54,9 @@ pub struct ObserveRequest<'a> {
 pub struct ObservedHost {
     /// What would happen.
     pub plan: HostPlan,
-    /// Its tasks, bound with its facts.
+    /// Its tasks, bound with its facts; none where it was observed for its plan alone.
     pub bounds: Vec<Bound>,
-    /// Its facts.
+    /// Its facts; null where it was observed for its plan alone.
     pub facts: Value,
 }
 
@@ -101,13 +114,14 @@ impl ObserveRequest<'_> {
             asked.ask(query);
         }
         ask_all(&mut asked, plan::questions(&bounds));
-        let (mut answers, pending) = self.read(&host.name, &asked, self.lock.clone()).await?;
+        let may_read_again = bounds.iter().any(waits_for_facts);
+        let (mut answers, pending) = self.read(&host.name, &asked, self.lock.clone(), may_read_again).await?;
         let facts = fact::parse(&names, &answers).map_err(|error| HostFailure {
             error: error.to_string(),
             hint: error.hint(),
             reach: Reach::Reached,
         })?;
-        if bounds.iter().any(waits_for_facts) {
+        if may_read_again {
             let mut problems = Diagnostics::default();
             let known = Known { facts: Some(&facts), registered: None };
             bounds = self.binder.bind(host, known, &mut problems);
@@ -119,12 +133,15 @@ impl ObserveRequest<'_> {
             }
             let further = plan::further_questions(&bounds, &asked);
             if !further.is_empty() {
-                let (more, _) = self.read(&host.name, &further, None).await?;
+                let (more, _) = self.read(&host.name, &further, None, false).await?;
                 answers.merge(more);
             }
         }
         let plan = plan::decide(&host.name, &bounds, &answers, &pending, self.sources, self.binder.vault());
-        Ok(ObservedHost { plan, bounds, facts })
+        Ok(match self.purpose {
+            Purpose::Plan => ObservedHost { plan, bounds: Vec::new(), facts: Value::Null },
+            Purpose::Apply => ObservedHost { plan, bounds, facts },
+        })
     }
 
     async fn read(
@@ -132,9 +149,12 @@ impl ObserveRequest<'_> {
         host: &HostName,
         reading: &Reading,
         lock: Option<Lock>,
+        may_read_again: bool,
     ) -> Result<(Answers, BTreeSet<ResourceId>), HostFailure> {
         let job = HostJob::Read { questions: script::questions(reading), lock };
-        let last = self.fleet.call(host, job, |message| {
+        let is_last = self.purpose == Purpose::Plan && !may_read_again;
+        let afterwards = if is_last { Afterwards::Close } else { Afterwards::Keep };
+        let last = self.fleet.order(host, job, afterwards, |message| {
             if matches!(message, HostMessage::Connecting) {
                 (self.listener)(Event::Connecting { host: host.clone() });
             }
