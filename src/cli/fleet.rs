@@ -79,6 +79,7 @@ pub fn ready(
     inventory: &Inventory,
     printer: &Printer,
 ) -> Result<(Connector, tokio::runtime::Runtime), Exit> {
+    crate::connection::descriptors::raise_limit();
     let connector = connector(common, inventory, printer).map_err(|(error, hint)| {
         printer.error(&error, hint.as_deref());
         Exit::Error

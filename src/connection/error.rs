@@ -27,6 +27,8 @@ pub enum Unreachable {
     Closed,
     /// The bastion could not connect to it.
     BeyondBastion,
+    /// This process has as many files open as it may.
+    Descriptors,
     /// Anything else that the system answers.
     Other,
 }
@@ -40,6 +42,7 @@ impl std::fmt::Display for Unreachable {
             Self::NoRoute => "no route",
             Self::Closed => "connection closed before the login",
             Self::BeyondBastion => "the bastion cannot connect to it",
+            Self::Descriptors => "too many connections are open here",
             Self::Other => "the connection failed",
         })
     }
@@ -256,6 +259,9 @@ impl ConnectError {
         Some(match self {
             Self::Unreachable { why: Unreachable::Dns, .. } => {
                 "give the host an IP address in the inventory (`ssh: {address: …}`)".to_owned()
+            }
+            Self::Unreachable { why: Unreachable::Descriptors, .. } => {
+                "raise the limit of open files (`ulimit -Hn`), or do it in parts with `--limit`".to_owned()
             }
             Self::Unreachable { why: Unreachable::Closed, .. } => {
                 "the server may have too many logins under way (`MaxStartups`); run with less parallelism".to_owned()

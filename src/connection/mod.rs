@@ -29,6 +29,7 @@
 //! password costs one, and each further request costs one.
 
 mod bastion;
+pub mod descriptors;
 mod driver;
 mod error;
 pub mod fake;

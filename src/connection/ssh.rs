@@ -486,6 +486,7 @@ impl Drop for CutOnDrop {
 
 fn classify_io(error: &io::Error) -> Unreachable {
     match error.kind() {
+        _ if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => Unreachable::Descriptors,
         io::ErrorKind::ConnectionRefused => Unreachable::Refused,
         io::ErrorKind::TimedOut => Unreachable::TimedOut,
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Unreachable::NoRoute,

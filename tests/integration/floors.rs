@@ -31,6 +31,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("quick_junit", &["report"]),
     ("rand", &["connection", "engine"]),
     ("russh", &["connection"]),
+    ("rustix", &["connection"]),
     ("secrecy", &["secret", "load", "connection", "cli"]),
     ("sha1", &["connection"]),
     ("shlex", &["shell", "resource"]),
