@@ -1,12 +1,13 @@
 # What one does with a clone. `make demo` and `make test` install what they need.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test check lab-setup lab-up lab-down lab-status
+.PHONY: help demo demo-down test check bench bench-quick bench-full lab-setup lab-up lab-down lab-status
 
 help:
 	@echo 'make demo        boot 8 Debian hosts on this machine and configure them (root)'
 	@echo 'make demo-down   take them down'
 	@echo 'make test        run all tests; those on real hosts need root'
 	@echo 'make check       formatting, lints, documentation, licences'
+	@echo 'make bench-quick measure beside the floor and pyinfra, on 10 hosts; also bench and bench-full (root)'
 	@echo 'make lab-up      boot the demo hosts and do nothing with them; also lab-setup, lab-status, lab-down'
 
 demo:
@@ -20,6 +21,15 @@ test:
 
 check:
 	@scripts/check
+
+bench:
+	@scripts/bench standard
+
+bench-quick:
+	@scripts/bench quick
+
+bench-full:
+	@scripts/bench full
 
 lab-setup:
 	@tests/lab/lab setup

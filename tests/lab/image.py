@@ -18,7 +18,9 @@ from pathlib import Path
 from process import LabError, run
 
 SUITE = "bookworm"
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "nftables", "procps", "ca-certificates", "sudo")
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "nftables", "procps", "ca-certificates", "sudo",
+            # Further ones for an image of its own, such as what the benchmark's peers need on a host.
+            *sorted(filter(None, os.environ.get("LAB_INCLUDE", "").split(","))))
 # Commands that the lab uses on the machine, and the Debian package of each.
 TOOLS = {
     "mmdebstrap": "mmdebstrap", "systemd-nspawn": "systemd-container", "apt-ftparchive": "apt-utils", "ip": "iproute2",
