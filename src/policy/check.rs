@@ -69,7 +69,7 @@ pub fn check(input: &Input<'_>, problems: &mut Diagnostics) -> Report {
     let inventory = input.inventory;
     let mut report = Report { packs: packs(inventory, problems), ..Report::default() };
     let own = custom::Own::parse(&inventory.rules, problems);
-    let waivers = waive::ready(inventory, input.today);
+    let waivers = waive::ready(inventory, input.today, problems);
     for waiver in &inventory.policy.waivers {
         let known = || rules().map(|rule| rule.id).chain(own.ids());
         if !known().any(|id| id == waiver.rule.value) {
@@ -136,7 +136,7 @@ pub fn check(input: &Input<'_>, problems: &mut Diagnostics) -> Report {
                 rule: Cow::Borrowed(EXPIRED),
                 ..Finding::new("policy.waivers", message).at(expires.span).help(help)
             }
-        } else if !used && asked {
+        } else if !used && asked && ready.is_readable {
             let message = say!(cx, "the waiver of {rule} excepts nothing", "la dérogation à {rule} n'excepte rien");
             let help = say!(
                 cx,
@@ -194,6 +194,9 @@ fn merged(findings: Vec<Finding>, cx: &Cx<'_>) -> Vec<Finding> {
         // What a playbook does is found on each host; elsewhere a message names its hosts itself.
         if needs_playbook && let Some(host) = finding.hosts.first().and_then(|at| cx.host(*at)) {
             let name = &host.name;
+            if finding.message.contains(&format!("`{name}`")) {
+                continue;
+            }
             let others = finding.hosts.len() - 1;
             finding.message.push_str(&match others {
                 0 => say!(cx, " (on {name})", " (sur {name})"),

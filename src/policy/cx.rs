@@ -1,5 +1,6 @@
 //! What rules look at: the inventory with what many of them ask of it, worked out once.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::addr::HostName;
 use crate::diag::{FileId, Span};
 use crate::model::inventory::{Flow, Host, Interface, Inventory, Nature, Network};
 use crate::model::node::Spanned;
+use crate::model::selector::Selector;
 
 /// What a playbook would write on hosts.
 #[derive(Debug, Default)]
@@ -66,6 +68,8 @@ pub(super) struct Cx<'a> {
     forwarders: Vec<bool>,
     /// For each network the hosts in it.
     in_network: HashMap<&'a str, Vec<Member<'a>>>,
+    /// For each selector that was asked for, which hosts it means.
+    selected: RefCell<HashMap<String, Vec<bool>>>,
 }
 
 /// A host's interface in a network.
@@ -103,7 +107,18 @@ impl<'a> Cx<'a> {
                 }
             }
         }
-        Self { inventory, playbook, today, lang, hosts, machines, control_planes, forwarders, in_network }
+        Self {
+            inventory,
+            playbook,
+            today,
+            lang,
+            hosts,
+            machines,
+            control_planes,
+            forwarders,
+            in_network,
+            selected: RefCell::default(),
+        }
     }
 
     /// Returns a host.
@@ -163,6 +178,24 @@ impl<'a> Cx<'a> {
         all.filter(|(network, found)| network.as_str() == name || found.zone.as_str() == name)
             .map(|(name, network)| (name.as_str(), network))
             .collect()
+    }
+
+    /// Returns whether a host stands where a name in a flow leads.
+    pub(super) fn receives(&self, at: usize, name: &str) -> bool {
+        let networks = self.host(at).into_iter().flat_map(|host| host.interfaces.values());
+        let mut networks = networks.filter_map(|interface| self.inventory.network_of(interface));
+        networks.any(|(network, found)| network.as_str() == name || found.zone.as_str() == name)
+    }
+
+    /// Returns whether a selector means a host; one that is not there means all.
+    pub(super) fn is_meant(&self, selector: Option<&Spanned<String>>, at: usize) -> bool {
+        let Some(text) = selector else { return true };
+        let mut selected = self.selected.borrow_mut();
+        let chosen = selected.entry(text.value.clone()).or_insert_with(|| {
+            let parsed = Selector::parse(text).ok();
+            parsed.and_then(|selector| selector.matches(self.inventory).ok()).unwrap_or_default()
+        });
+        chosen.get(at).copied().unwrap_or_default()
     }
 
     /// Returns the zone that a name in a flow stands for or lies in.

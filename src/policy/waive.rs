@@ -4,6 +4,7 @@ use globset::{Glob, GlobMatcher};
 use jiff::civil::Date;
 
 use super::finding::Finding;
+use crate::diag::{Diagnostic, Diagnostics};
 use crate::model::inventory::{Inventory, Waiver};
 use crate::model::node::Spanned;
 use crate::model::selector::Selector;
@@ -12,24 +13,35 @@ use crate::model::selector::Selector;
 pub(super) struct Ready<'a> {
     pub waiver: &'a Spanned<Waiver>,
     pub is_expired: bool,
+    /// Whether it is clear what it excepts; what is not has been reported.
+    pub is_readable: bool,
     /// For each host whether it is excepted; `None` where the waiver names no hosts.
     hosts: Option<Vec<bool>>,
     subjects: Vec<GlobMatcher>,
 }
 
 /// Makes the waivers of an inventory ready. Their selectors were checked on loading.
-pub(super) fn ready(inventory: &Inventory, today: Date) -> Vec<Ready<'_>> {
+pub(super) fn ready<'a>(inventory: &'a Inventory, today: Date, problems: &mut Diagnostics) -> Vec<Ready<'a>> {
+    for text in inventory.policy.waivers.iter().flat_map(|waiver| waiver.subjects.iter()) {
+        if let Err(error) = Glob::new(text) {
+            let problem =
+                Diagnostic::error("invalid-value", format!("`{text}` is no pattern of subjects: {}", error.kind()));
+            problems.push(problem.at(text.span).help("write a section and a name, such as `networks.par1-*`"));
+        }
+    }
     let waivers = inventory.policy.waivers.iter().map(|waiver| {
         let hosts = waiver.hosts.as_ref().map(|text| {
             let selector = Selector::parse(text).ok();
             selector.and_then(|selector| selector.matches(inventory).ok()).unwrap_or_default()
         });
-        let subjects = waiver.subjects.iter().filter_map(|text| Glob::new(text).ok());
+        let subjects = waiver.subjects.iter().map(|text| Glob::new(text).map(|glob| glob.compile_matcher()));
+        let subjects: Result<Vec<GlobMatcher>, _> = subjects.collect();
         Ready {
             waiver,
             is_expired: waiver.expires.value < today,
             hosts,
-            subjects: subjects.map(|glob| glob.compile_matcher()).collect(),
+            is_readable: subjects.is_ok(),
+            subjects: subjects.unwrap_or_default(),
         }
     });
     waivers.collect()

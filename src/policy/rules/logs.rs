@@ -10,6 +10,7 @@ use crate::model::vars::Vars;
 use crate::policy::cx::{Cx, flow_subject, subject};
 use crate::policy::finding::{Finding, Found};
 use crate::policy::rule::{Kind, Needs, Pack, Rule, Words};
+use crate::policy::rules::packages::of_kind;
 use crate::policy::rules::urls;
 use crate::policy::{Level, say};
 
@@ -52,7 +53,7 @@ pub(super) const RULES: &[Rule] = &[
         pack: Pack::Hardening,
         level: Level::Error,
         kind: Kind::S,
-        needs: Needs::Inventory,
+        needs: Needs::Both,
         also: &["LOG-R3"],
         text: Words {
             en: "time comes from two time servers of the fleet or more, which follow no unknown source",
@@ -191,6 +192,7 @@ fn time(cx: &Cx<'_>, found: &mut Found) {
         }
         _ => {}
     }
+    written_sources(cx, found);
     each_setting(cx, "time_sources", &mut |owner, span, value| {
         let items = value.as_array().map(Vec::as_slice).unwrap_or(std::slice::from_ref(value));
         for source in items.iter().filter_map(Value::as_str) {
@@ -208,6 +210,30 @@ fn time(cx: &Cx<'_>, found: &mut Found) {
         }
     });
 }
+
+/// Reports time sources in the files of time servers and clients that are nobody's.
+fn written_sources(cx: &Cx<'_>, found: &mut Found) {
+    for resource in of_kind(cx, "file") {
+        if !CLOCKS.iter().any(|path| resource.name.ends_with(path)) {
+            continue;
+        }
+        for line in resource.text.as_deref().unwrap_or_default().lines() {
+            let mut words = line.split_whitespace();
+            let is_source = words.next().is_some_and(|word| matches!(word, "server" | "pool" | "peer"));
+            let Some(source) = words.next().filter(|source| is_source && !urls::is_known(cx, source)) else { continue };
+            let message = say!(
+                cx,
+                "the time source `{source}` is neither of the fleet nor a declared endpoint",
+                "la source de temps `{source}` n'est ni du parc ni un point d'accès déclaré"
+            );
+            let finding = Finding::new(subject("hosts", resource.host), message).at(resource.span);
+            found.push(finding.hosts(cx.position(resource.host.as_str())));
+        }
+    }
+}
+
+/// Files that say where the time comes from.
+const CLOCKS: [&str; 3] = ["/chrony.conf", "/ntp.conf", "/timesyncd.conf"];
 
 fn copies(cx: &Cx<'_>, found: &mut Found) {
     let keepers: Vec<&str> = cx

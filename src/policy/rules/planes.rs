@@ -109,8 +109,8 @@ pub(super) const RULES: &[Rule] = &[
         needs: Needs::Inventory,
         also: &["NT007-R29"],
         text: Words {
-            en: "the authority that signs the control plane's host keys signs those of no other plane",
-            fr: "l'autorité qui signe les clés d'hôte du plan de contrôle ne signe celles d'aucun autre plan",
+            en: "the authority that signs the control plane's host keys or certificates signs those of no other plane",
+            fr: "l'autorité qui signe les clés d'hôte ou les certificats du plan de contrôle ne signe ceux d'aucun autre plan",
         },
         check: authorities,
     },
@@ -315,4 +315,47 @@ fn authorities(cx: &Cx<'_>, found: &mut Found) {
             "une même autorité signe les clés d'hôte des plans `{control}` et `{other}`"
         )
     });
+    certificates(cx, found);
+}
+
+/// Reports hosts of the role `ca` that both the control plane and another plane may ask.
+fn certificates(cx: &Cx<'_>, found: &mut Found) {
+    for (at, host) in cx.each_host().filter(|(_, host)| host.has_role("ca")) {
+        let mut askers: BTreeMap<&str, Span> = BTreeMap::new();
+        askers.extend(plane_of(host).map(|plane| (plane, host.span)));
+        for flow in &cx.inventory.flows {
+            // Who only logs in there asks for no certificate.
+            let is_login = flow.udp.is_empty() && flow.tcp.iter().all(|ports| (ports.first, ports.last) == (22, 22));
+            let leads_here =
+                !is_login && flow.to.iter().any(|to| cx.receives(at, to)) && cx.is_meant(flow.to_hosts.as_ref(), at);
+            if !leads_here {
+                continue;
+            }
+            for from in flow.from.iter() {
+                let members = cx.networks_named(from).into_iter().flat_map(|(network, _)| cx.members(network));
+                for member in members.filter(|member| cx.is_meant(flow.from_hosts.as_ref(), member.host)) {
+                    if let Some(plane) = cx.host(member.host).and_then(plane_of) {
+                        askers.entry(plane).or_insert(from.span);
+                    }
+                }
+            }
+        }
+        let control = askers.iter().find(|(plane, _)| cx.is_control_plane(plane));
+        let other = askers.iter().find(|(plane, _)| !cx.is_control_plane(plane));
+        if let (Some((control, first)), Some((other, second))) = (control, other) {
+            let name = &host.name;
+            let message = say!(
+                cx,
+                "the authority `{name}` signs for the planes `{control}` and `{other}`",
+                "l'autorité `{name}` signe pour les plans `{control}` et `{other}`"
+            );
+            let mut finding = Finding::new(subject("hosts", name), message).at(host.span).hosts([at]);
+            for (plane, span) in [(control, first), (other, second)] {
+                if *span != host.span {
+                    finding = finding.label(*span, say!(cx, "the plane `{plane}`", "le plan `{plane}`"));
+                }
+            }
+            found.push(finding);
+        }
+    }
 }

@@ -13,7 +13,6 @@ use crate::diag::{Label, Span};
 use crate::graph::{VertexId, Ways};
 use crate::model::inventory::{Country, Flow, Nature};
 use crate::model::node::Spanned;
-use crate::model::selector::Selector;
 use crate::policy::cx::{Cx, flow_subject, subject};
 use crate::policy::finding::{Finding, Found};
 use crate::policy::rule::{Kind, Needs, Pack, Rule, Words};
@@ -67,8 +66,6 @@ struct Map<'c, 'a> {
     zones: HashMap<&'a str, VertexId>,
     endpoints: HashMap<&'a str, VertexId>,
     hosts: Vec<VertexId>,
-    /// Which hosts a selector means, by its text.
-    selected: HashMap<&'a str, Vec<bool>>,
     /// Hosts of a zone or network that a selector leaves, on their way out and in.
     senders: HashMap<(&'a str, &'a str), VertexId>,
     receivers: HashMap<(&'a str, &'a str), VertexId>,
@@ -122,8 +119,8 @@ impl<'c, 'a> Map<'c, 'a> {
         let endpoints = endpoints.map(|name| (name.as_str(), ways.add(At::Somebody { name }))).collect();
         let hosts = cx.each_host().map(|(host, found)| ways.add(At::Host { host, is_control: cx.is_control(found) }));
         let hosts = hosts.collect();
-        let (selected, senders, receivers) = Default::default();
-        let mut map = Self { cx, ways, zones, endpoints, hosts, selected, senders, receivers };
+        let (senders, receivers) = Default::default();
+        let mut map = Self { cx, ways, zones, endpoints, hosts, senders, receivers };
         for (at, _) in cx.each_host() {
             map.host(at);
         }
@@ -213,13 +210,13 @@ impl<'c, 'a> Map<'c, 'a> {
         let why = &flow.why;
         for to in flow.to.iter() {
             let Some((_, nature)) = cx.zone_named(to) else { continue };
-            let selector = flow.to_hosts.as_ref().map_or("", |text| text.as_str());
+            let selector = flow.to_hosts.as_ref();
             let receivers = self.members(to.as_str(), selector);
             let is_all = matches!(nature, Nature::Administration | Nature::Control);
             let hosts = receivers.iter().copied().filter(|at| is_all || cx.host(*at).is_some_and(|h| cx.is_control(h)));
             let target = Target { hosts: hosts.collect(), nature: Some(nature) };
             let vertex = self.ways.add(At::Flow { flow, to: to.as_str(), target });
-            let inside = self.receivers(to.as_str(), selector, &receivers);
+            let inside = self.receivers(to.as_str(), selector.map_or("", |text| text.as_str()), &receivers);
             self.ways.open(vertex, inside, None);
             for from in flow.from.iter() {
                 let text = say!(cx, "a flow, for: {why}", "un flux, pour : {why}");
@@ -236,7 +233,7 @@ impl<'c, 'a> Map<'c, 'a> {
                         }
                     }
                     Some(selector) => {
-                        let senders = self.senders(from.as_str(), selector.as_str());
+                        let senders = self.senders(from.as_str(), selector);
                         self.ways.open(senders, vertex, opener);
                     }
                 }
@@ -244,33 +241,28 @@ impl<'c, 'a> Map<'c, 'a> {
         }
     }
 
-    /// Returns the hosts of a zone or network that a selector means; all of them where it is empty.
-    fn members(&mut self, name: &str, selector: &'a str) -> Vec<usize> {
+    /// Returns the hosts of a zone or network that a selector means; all of them where there is none.
+    fn members(&self, name: &str, selector: Option<&Spanned<String>>) -> Vec<usize> {
         let cx = self.cx;
-        let selected = self.selected.entry(selector).or_insert_with(|| {
-            let parsed = Selector::parse(selector).ok();
-            parsed.and_then(|selector| selector.matches(cx.inventory).ok()).unwrap_or_default()
-        });
         let networks = cx.networks_named(name);
         let members = networks.iter().flat_map(|(network, _)| cx.members(network)).map(|member| member.host);
-        let is_meant = |at: &usize| selector.is_empty() || selected.get(*at).copied().unwrap_or_default();
-        let mut members: Vec<usize> = members.filter(is_meant).collect();
+        let mut members: Vec<usize> = members.filter(|at| cx.is_meant(selector, *at)).collect();
         members.sort_unstable();
         members.dedup();
         members
     }
 
-    fn senders(&mut self, name: &'a str, selector: &'a str) -> VertexId {
-        if let Some(known) = self.senders.get(&(name, selector)) {
+    fn senders(&mut self, name: &'a str, selector: &'a Spanned<String>) -> VertexId {
+        if let Some(known) = self.senders.get(&(name, selector.as_str())) {
             return *known;
         }
         let vertex = self.ways.add(At::Some);
-        for host in self.members(name, selector) {
+        for host in self.members(name, Some(selector)) {
             if let Some(host) = self.vertex(host) {
                 self.ways.open(host, vertex, None);
             }
         }
-        self.senders.insert((name, selector), vertex);
+        self.senders.insert((name, selector.as_str()), vertex);
         vertex
     }
 
