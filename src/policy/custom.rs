@@ -157,14 +157,22 @@ fn located(error: &ExpressionError, text: &Spanned<String>) -> Diagnostic {
         }
     };
     let span = match at {
-        Some((1, column)) => within(text, column),
-        _ => text.span,
+        Some((1, column)) => within(text, column, 1),
+        _ => undeclared(error, text).unwrap_or(text.span),
     };
     Diagnostic::error("bad-expression", message).at(span)
 }
 
-/// Returns the place of a column of a text that stands on one line of a file.
-fn within(text: &Spanned<String>, column: usize) -> Span {
+/// Returns where the variable stands that an expression asks for and nobody gives.
+fn undeclared(error: &ExpressionError, text: &Spanned<String>) -> Option<Span> {
+    let ExpressionError::Evaluation { why, .. } = error else { return None };
+    let name = why.strip_prefix("Undeclared reference to '")?.strip_suffix('\'')?;
+    let at = text.find(name)?;
+    Some(within(text, text.get(..at)?.chars().count() + 1, name.len()))
+}
+
+/// Returns the place of some characters from a column on, of a text that stands on one line of a file.
+fn within(text: &Spanned<String>, column: usize, length: usize) -> Span {
     let span = text.span;
     // The text starts at its span, or after a quote; with escapes in it, only the whole can be pointed at.
     let quote = match ((span.end - span.start) as usize).checked_sub(text.len()) {
@@ -174,7 +182,7 @@ fn within(text: &Spanned<String>, column: usize) -> Span {
     };
     let offset: usize = text.chars().take(column.saturating_sub(1)).map(char::len_utf8).sum();
     let start = (span.start as usize + quote + offset.min(text.len())) as u32;
-    Span { start, end: (start + 1).min(span.end.max(start + 1)), ..span }
+    Span { start, end: start + length as u32, ..span }
 }
 
 fn items(cx: &Cx<'_>, scope: RuleScope, with_vars: bool) -> Vec<Item> {
