@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use super::custom;
 use super::cx::{Cx, Playbook};
 use super::finding::{Declared, Finding, Found, Waived};
-use super::rule::{Lang, Needs, Pack, Rule};
+use super::rule::{Lang, Needs, Pack, Rule, Words};
 use super::rules::{find_rule, rules};
 use super::waive::{self, Fate};
 use super::{Level, say};
@@ -57,9 +57,33 @@ impl Report {
     }
 }
 
-/// The rules on waivers, which belong to no pack and cannot be waived.
+/// A rule that belongs to no pack and cannot be waived.
+#[derive(Clone, Copy, Debug)]
+pub struct Always {
+    /// The identifier.
+    pub id: &'static str,
+    /// How bad it is to break it.
+    pub level: Level,
+    /// What it asks for, in one line.
+    pub text: Words,
+}
+
 const EXPIRED: &str = "PROV-WAIVER-EXPIRED";
 const UNUSED: &str = "PROV-WAIVER-UNUSED";
+
+/// The rules on waivers.
+pub const ALWAYS: [Always; 2] = [
+    Always {
+        id: EXPIRED,
+        level: Level::Error,
+        text: Words { en: "no waiver has run out", fr: "aucune dérogation n'a expiré" },
+    },
+    Always {
+        id: UNUSED,
+        level: Level::Warning,
+        text: Words { en: "every waiver excepts something", fr: "chaque dérogation excepte quelque chose" },
+    },
+];
 
 /// Asks every rule of the packs that the inventory names, and the fleet's own rules.
 ///

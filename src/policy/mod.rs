@@ -1,6 +1,6 @@
 //! Rules on the model: which of them a fleet breaks, what was waived, and what is only declared.
 //!
-//! The rules are one table ([`rules`]); each row has an identifier, its text in two languages and a pure function over
+//! The rules are one table ([`rules()`]); each row has an identifier, its text in two languages and a pure function over
 //! the inventory and, where one is given, what a playbook would write. Nothing here loads a file, touches a host or
 //! prints: `load` reads, `report` draws, and the structure of an inventory (names that lead nowhere, addresses given
 //! twice) is checked by `load` before any rule is asked.
@@ -14,7 +14,7 @@ mod rule;
 mod rules;
 mod waive;
 
-pub use self::check::{Input, Report, check};
+pub use self::check::{ALWAYS, Always, Input, Report, check};
 pub use self::conflicts::{CONFLICTS, Conflict, conflicts_of};
 pub use self::cx::{Playbook, SourceText, Written};
 pub use self::finding::{Declared, Finding, Waived};

@@ -74,6 +74,19 @@ pub(super) const RULES: &[Rule] = &[
         check: internet,
     },
     Rule {
+        id: "PA022-R43",
+        pack: Pack::Separation,
+        level: Level::Error,
+        kind: Kind::S,
+        needs: Needs::Inventory,
+        also: &["SNC-12.14.a", "SNC-12.10.a"],
+        text: Words {
+            en: "only named hosts connect to what is outside: relays, mirrors, time servers",
+            fr: "seuls des hôtes nommés se connectent à l'extérieur : relais, miroirs, serveurs de temps",
+        },
+        check: outbound,
+    },
+    Rule {
         id: "PA022-R20",
         pack: Pack::Separation,
         level: Level::Error,
@@ -293,6 +306,37 @@ fn internet(cx: &Cx<'_>, found: &mut Found) {
             let label = say!(cx, "an administration zone", "une zone d'administration");
             found.push(Finding::new(flow_subject(flow), message).at(to.span).label(from.span, label));
         }
+    }
+}
+
+fn outbound(cx: &Cx<'_>, found: &mut Found) {
+    for flow in &cx.inventory.flows {
+        let is_outside = |end: &&Spanned<String>| cx.inventory.endpoints.contains_key(end.as_str());
+        // What stands at the border is there to go out; the Internet from the administration is the matter of PA022-R10.
+        let is_inside = |end: &&Spanned<String>| {
+            let nature = cx.zone_named(end).map(|(_, nature)| nature);
+            nature
+                .is_some_and(|nature| !matches!(nature, Nature::Public | Nature::Dmz | Nature::Tenant | Nature::Office))
+        };
+        let (Some(from), Some(to)) = (flow.from.iter().find(is_inside), flow.to.iter().find(is_outside)) else {
+            continue;
+        };
+        let is_told =
+            cx.zone_named(from).is_some_and(|(_, nature)| nature == Nature::Administration) && is_internet(cx, to);
+        if flow.from_hosts.is_some() || is_told {
+            continue;
+        }
+        let message = say!(
+            cx,
+            "every host of `{from}` may connect to `{to}`, which is outside",
+            "tout hôte de `{from}` peut se connecter à `{to}`, qui est à l'extérieur"
+        );
+        let help = say!(
+            cx,
+            "say with `from_hosts` which hosts relay it to the others",
+            "dites par `from_hosts` quels hôtes le relaient aux autres"
+        );
+        found.push(Finding::new(flow_subject(flow), message).at(from.span).help(help));
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::policy::{Lang, Level, Needs, Pack, Rule, conflicts_of, rules};
+use crate::policy::{ALWAYS, Lang, Level, Needs, Pack, Rule, conflicts_of, rules};
 use crate::report::style::{Color, Tone, width_of, wrap};
 
 fn level(level: Level) -> &'static str {
@@ -18,7 +18,8 @@ fn level(level: Level) -> &'static str {
 /// Returns all rules by pack, a line or two each.
 pub fn list(lang: Lang, color: Color, width: usize) -> String {
     let mut out = String::new();
-    let widest = rules().map(|rule| width_of(rule.id)).max().unwrap_or_default();
+    let ids = rules().map(|rule| rule.id).chain(ALWAYS.iter().map(|rule| rule.id));
+    let widest = ids.map(width_of).max().unwrap_or_default();
     for pack in Pack::ALL {
         if !out.is_empty() {
             out.push('\n');
@@ -34,6 +35,10 @@ pub fn list(lang: Lang, color: Color, width: usize) -> String {
                 };
             }
         }
+    }
+    let _ = writeln!(out, "\n{}", color.paint(Tone::Strong, if lang == Lang::Fr { "toujours" } else { "always" }));
+    for rule in ALWAYS {
+        let _ = writeln!(out, "  {:<widest$}  {:<7}  S  {}", rule.id, level(rule.level), rule.text.of(lang));
     }
     out
 }
