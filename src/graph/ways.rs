@@ -33,7 +33,7 @@ impl<V, E> Ways<V, E> {
         super::vertex(self.graph.add_node(vertex))
     }
 
-    /// Opens a way. Of two between the same vertices, the one opened last is found first.
+    /// Opens a way. Of two that are equally short, the one opened first is found.
     pub fn open(&mut self, from: VertexId, to: VertexId, by: E) {
         self.graph.add_edge(super::node(from), super::node(to), by);
     }
@@ -58,7 +58,10 @@ impl<V, E> Ways<V, E> {
             if at != super::node(start) && self.graph.node_weight(at).is_some_and(&stops) {
                 continue;
             }
-            for way in self.graph.edges_directed(at, Direction::Outgoing) {
+            let mut ways: Vec<_> = self.graph.edges_directed(at, Direction::Outgoing).collect();
+            // They come last in first out.
+            ways.reverse();
+            for way in ways {
                 if mark(&mut seen, way.target()) {
                     if let Some(slot) = came_by.get_mut(way.target().index()) {
                         *slot = Some(way.id());
