@@ -66,7 +66,11 @@ pub fn check_project(
     let files = files(bounds, sources);
     let templates = project.contents.sources().map(|(file, name, text)| SourceText { file, name, text });
     let files = files.iter().map(|(file, name, text)| SourceText { file: *file, name, text });
-    let playbook = Playbook { sources: templates.chain(files).collect(), resources: resources(project, bounds) };
+    let playbook = Playbook {
+        sources: templates.chain(files).collect(),
+        resources: resources(project, bounds),
+        is_whole: common.limit.is_none() && common.tags.is_empty() && common.skip_tags.is_empty(),
+    };
     let input = Input { inventory: &project.inventory, playbook: Some(&playbook), today: today(common), lang };
     policy::check(&input, problems)
 }

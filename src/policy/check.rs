@@ -143,8 +143,9 @@ pub fn check(input: &Input<'_>, problems: &mut Diagnostics) -> Report {
     for (ready, used) in waivers.iter().zip(&used) {
         let waiver = ready.waiver;
         let rule = &waiver.rule.value;
-        // Without a playbook, what a waiver excepts may only be out of sight.
-        let is_asked_whole = |asked: &Rule| asked.needs == Needs::Inventory || input.playbook.is_some();
+        // Without a playbook, or with a part of it, what a waiver excepts may only be out of sight.
+        let has_all = input.playbook.is_some_and(|playbook| playbook.is_whole);
+        let is_asked_whole = |asked: &Rule| asked.needs == Needs::Inventory || has_all;
         let asked =
             report.asked.iter().any(|asked| asked.id == rule && is_asked_whole(asked)) || report.own.contains(rule);
         let expires = &waiver.expires;

@@ -22,6 +22,8 @@ pub struct Playbook<'a> {
     pub sources: Vec<SourceText<'a>>,
     /// The resources that rules look into.
     pub resources: Vec<Written<'a>>,
+    /// Whether these are all; not where `--limit` or tags leave some out.
+    pub is_whole: bool,
 }
 
 /// A template or a file as it stands in the project.

@@ -264,6 +264,19 @@ fn the_exit_code_says_from_which_level_on_something_was_found() {
 }
 
 #[test]
+fn a_waiver_that_is_only_out_of_sight_is_not_called_unused() {
+    let with = |args: &[&str]| {
+        let fixed = ["validate", "-i", "inventories/demo", "--as-of", "2026-11-25", "--fail-on", "warning", "--json"];
+        let output = run_in(root(), &[&fixed[..], args].concat());
+        (output.status.code(), found(&output).lines().filter(|line| !line.starts_with("note ")).count())
+    };
+    for args in [&["playbooks/site.yaml", "--limit", "role=etcd"][..], &["playbooks/site.yaml", "--tags", "time"], &[]]
+    {
+        assert_eq!(with(args), (Some(0), 0), "{args:?}");
+    }
+}
+
+#[test]
 fn a_plan_is_refused_before_any_host_is_asked() {
     let (_guard, fleet) = broken_fleet();
     for command in [&["plan"][..], &["apply", "--yes"]] {
