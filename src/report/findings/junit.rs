@@ -1,15 +1,17 @@
 //! JUnit XML: a suite for each pack, a case for each rule that was asked.
 
+use std::collections::BTreeMap;
+
 use quick_junit::{NonSuccessKind, Report as Document, TestCase, TestCaseStatus, TestSuite};
 
 use super::Checked;
 use crate::diag::{Diagnostic, Severity};
-use crate::policy::Pack;
+use crate::policy::{Kind, Pack};
 
 /// Returns how the fleet stands to each rule.
 ///
 /// A rule that is broken is a failed case with all its findings; one whose breaches are all waived is a skipped case with
-/// who signed. The input's own problems are the cases of the suite `input`.
+/// who signed; what is only declared stands in the output of its case. The input's own problems are the cases of the suite `input`.
 pub fn junit(checked: &Checked<'_>) -> String {
     let mut document = Document::new("provision validate");
     let mut input = TestSuite::new("input");
@@ -45,20 +47,35 @@ pub fn junit(checked: &Checked<'_>) -> String {
 
 fn case(checked: &Checked<'_>, id: &str, text: Option<&str>) -> TestCase {
     let found: Vec<Diagnostic> = checked.findings().iter().filter(|f| f.rule == id).map(|f| f.diagnostic()).collect();
-    let waived: Vec<usize> = checked.waived().iter().filter(|w| w.finding.rule == id).map(|w| w.waiver).collect();
-    let status = if found.iter().any(|diagnostic| diagnostic.severity > Severity::Note) {
+    let mut waivers: BTreeMap<usize, usize> = BTreeMap::new();
+    for waived in checked.waived().iter().filter(|waived| waived.finding.rule == id) {
+        *waivers.entry(waived.waiver).or_default() += 1;
+    }
+    let waived = waivers.into_iter().filter_map(|(at, number)| {
+        let waiver = checked.waiver(at)?;
+        Some(format!("{number} waived until {} by {}: {}", waiver.expires, waiver.owner, waiver.why))
+    });
+    let waived: Vec<String> = waived.collect();
+    let is_broken = found.iter().any(|diagnostic| diagnostic.severity > Severity::Note);
+    let status = if is_broken {
         failed(checked, id, found)
-    } else if let Some(waiver) = waived.first().and_then(|at| checked.waiver(*at)) {
-        let mut status = TestCaseStatus::skipped();
-        let number = waived.len();
-        status.set_message(format!("{number} waived until {} by {}: {}", waiver.expires, waiver.owner, waiver.why));
-        status
-    } else {
+    } else if waived.is_empty() {
         TestCaseStatus::success()
+    } else {
+        let mut status = TestCaseStatus::skipped();
+        status.set_message(waived.join("; "));
+        status
     };
     let mut case = TestCase::new(id, status);
     if let Some(text) = text {
         case.set_classname(text);
+    }
+    // Beside a failure stands what was waived of the same rule, and what nobody can verify.
+    let declared = checked.report.iter().flat_map(|report| &report.declared).filter(|declared| declared.rule == id);
+    let declared = declared.map(|declared| format!("{}: {}", Kind::M.meaning().of(checked.lang), declared.text));
+    let beside: Vec<String> = waived.into_iter().filter(|_| is_broken).chain(declared).collect();
+    if !beside.is_empty() {
+        case.set_system_out(beside.join("\n"));
     }
     case
 }
