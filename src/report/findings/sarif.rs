@@ -41,6 +41,8 @@ pub fn sarif(checked: &Checked<'_>) -> Value {
         result
     });
     let results: Vec<Value> = results.chain(suppressed).collect();
+    let declared = checked.report.iter().flat_map(|report| &report.declared);
+    let declared: Vec<Value> = declared.map(|declared| json!({"rule": declared.rule, "text": declared.text})).collect();
     json!({
         "$schema": "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json",
         "version": "2.1.0",
@@ -52,6 +54,7 @@ pub fn sarif(checked: &Checked<'_>) -> Value {
             }},
             "columnKind": "unicodeCodePoints",
             "results": results,
+            "properties": {"declaredNotVerified": declared},
         }],
     })
 }
