@@ -3,6 +3,7 @@
 //! Loading and planning collect every problem of a run in [`Diagnostics`] instead of stopping at the first. This
 //! module holds the data only; `report` draws it with the source excerpt, as JSON, or as SARIF.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -122,6 +123,8 @@ impl Sources {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
+    /// Something to be told, and nothing to be done.
+    Note,
     /// Worth knowing; the run goes on.
     Warning,
     /// Nothing is touched.
@@ -141,7 +144,7 @@ pub struct Label {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// A stable word for machines, such as `unknown-key`.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// How bad it is.
     pub severity: Severity,
     /// What is wrong: a lowercase fragment without a full stop.
@@ -156,13 +159,13 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// Returns an error with a stable `code`.
-    pub fn error(code: &'static str, message: impl Into<String>) -> Self {
-        let message = message.into();
+    pub fn error(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        let (code, message) = (code.into(), message.into());
         Self { code, severity: Severity::Error, message, primary: None, labels: Vec::new(), help: None }
     }
 
     /// Returns a warning with a stable `code`.
-    pub fn warning(code: &'static str, message: impl Into<String>) -> Self {
+    pub fn warning(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(code, message) }
     }
 

@@ -3,12 +3,16 @@
 //! It is the only scheduler: tasks of a host, plays that need others, batches and health gates are all vertices and
 //! edges here. Drawing it as DOT, Mermaid or SVG is `report`'s work, running it `engine`'s.
 
+mod ways;
+
 use std::collections::BTreeMap;
 
 use petgraph::Direction;
 use petgraph::algo::{kosaraju_scc, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
+
+pub use self::ways::{Reached, Ways};
 
 /// The number of a vertex, from 0 in the order in which vertices were added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -25,6 +25,7 @@ pub mod journal;
 pub mod load;
 pub mod model;
 pub mod plan;
+pub mod policy;
 pub mod report;
 pub mod resource;
 pub mod secret;

@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::plan::{failures, inputs, show};
 use super::printer::{Printer, Verbosity};
 use super::project::{Project, SecretUse};
-use super::{Common, fleet};
+use super::{Common, fleet, policy};
 use crate::addr::{HostName, ResourceAddr};
 use crate::diag::{Diagnostics, Sources};
 use crate::engine::{self, Applied, ApplyRequest, Fleet, HostFailure, ObserveRequest, ObservedHost, Purpose, Stop};
@@ -97,6 +97,9 @@ fn apply(args: &ApplyArgs, playbook: &Utf8Path, saved: Option<&SavedPlan>, commo
     if problems.has_errors() {
         problems.sort();
         printer.diagnostics(&problems, &sources);
+        return Exit::Error;
+    }
+    if policy::refuses(&project, &bounds, &mut sources, common, printer) {
         return Exit::Error;
     }
     if let Some(saved) = saved

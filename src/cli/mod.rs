@@ -12,8 +12,10 @@ mod init;
 mod inventory;
 mod man;
 mod plan;
+mod policy;
 mod printer;
 mod project;
+mod rules;
 mod schema;
 mod trust;
 mod validate;
@@ -75,6 +77,9 @@ pub struct Common {
     /// Print also what each host cost, and what was skipped and why
     #[arg(short, long, global = true)]
     pub verbose: bool,
+    /// The day on which dates are judged; today where a command does not say otherwise.
+    #[arg(skip)]
+    pub as_of: Option<jiff::civil::Date>,
     /// When to use colours
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub color: ColorChoice,
@@ -85,7 +90,7 @@ enum Command {
     /// Write a new project that is valid as it stands
     #[command(after_help = "Example: provision init datacenter")]
     Init(init::InitArgs),
-    /// Check the inventory, and a playbook on it, without touching any host
+    /// Check the inventory, and a playbook on it, and whether they keep to the rules, without touching any host
     #[command(after_help = "Example: provision validate -i inventories/demo playbooks/site.yaml")]
     Validate(validate::ValidateArgs),
     /// Show what would change, without changing anything
@@ -109,6 +114,9 @@ enum Command {
     /// Show hosts, plays or resources as a graph, without touching any host
     #[command(after_help = "Example: provision graph -i inventories/demo --scope hosts --format svg > hosts.svg")]
     Graph(graph::GraphArgs),
+    /// List the rules that inventories and playbooks are checked against, or explain one
+    #[command(after_help = "Example: provision rules PA022-R7")]
+    Rules(rules::RulesArgs),
     /// Explain a kind: its arguments and an example; or templates, facts, selectors
     #[command(after_help = "Example: provision explain file")]
     Explain(explain::ExplainArgs),
@@ -163,6 +171,7 @@ fn dispatch(cli: &Cli, printer: &Printer) -> Exit {
         Command::Exec(args) => exec::run(args, common, printer),
         Command::Trust(args) => trust::run(args, common, printer),
         Command::Graph(args) => graph::run(args, common, printer),
+        Command::Rules(args) => rules::run(args, printer),
         Command::Explain(args) => explain::run(args, printer),
         Command::Schema(args) => schema::run(args, printer),
         Command::Completions(args) => completions::run(args, printer),

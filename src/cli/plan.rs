@@ -8,7 +8,7 @@ use clap::Args;
 use super::exit::Exit;
 use super::printer::{Printer, Verbosity};
 use super::project::{Project, SecretUse};
-use super::{Common, fleet};
+use super::{Common, fleet, policy};
 use crate::addr::HostName;
 use crate::diag::{Diagnostics, Sources};
 use crate::engine::{self, HostFailure, ObserveRequest, ObservedHost, Purpose};
@@ -46,6 +46,9 @@ pub(super) fn run(args: &PlanArgs, common: &Common, printer: &Printer) -> Exit {
     if problems.has_errors() {
         problems.sort();
         printer.diagnostics(&problems, &sources);
+        return Exit::Error;
+    }
+    if policy::refuses(&project, &bounds, &mut sources, common, printer) {
         return Exit::Error;
     }
     let (connector, runtime) = match fleet::ready(common, &project.inventory, printer) {

@@ -5,6 +5,7 @@
 use std::io::{IsTerminal, Write};
 
 use crate::diag::{Diagnostics, Sources};
+use crate::policy::Lang;
 use crate::report::style::Color;
 use crate::report::{Counted, Progress, ProgressMode, diagnostic};
 use crate::secret::Vault;
@@ -74,6 +75,11 @@ impl Printer {
         if self.stdout_color() { Color::Always } else { Color::Never }
     }
 
+    /// Returns the style of messages on standard error.
+    pub fn stderr_style(&self) -> Color {
+        if self.stderr_color() { Color::Always } else { Color::Never }
+    }
+
     /// Starts the display of a run; with `--json` it is `in_json`.
     pub fn progress(&self, counted: Counted, in_json: ProgressMode) -> Progress {
         let color = if self.stderr_color() { Color::Always } else { Color::Never };
@@ -121,6 +127,13 @@ impl Printer {
         }
     }
 
+    /// Prints lines on standard error, unless told to be quiet or there are none.
+    pub fn note_lines(&self, text: &str) {
+        if !text.is_empty() {
+            self.note(text);
+        }
+    }
+
     /// Prints a message on standard error in any case.
     pub fn say(&self, text: &str) {
         let masked = self.vault.mask(text);
@@ -143,13 +156,17 @@ impl Printer {
 
     /// Prints all problems: on standard error for people, on standard output as JSON.
     pub fn diagnostics(&self, problems: &Diagnostics, sources: &Sources) {
+        self.diagnostics_in(Lang::En, problems, sources);
+    }
+
+    /// Prints all problems with the words around their messages in a language.
+    pub fn diagnostics_in(&self, lang: Lang, problems: &Diagnostics, sources: &Sources) {
         if self.json {
             self.json(&diagnostic::to_json(problems, sources));
         } else if !problems.is_empty() {
             let shown = problems.has_errors() || self.verbosity > Verbosity::Quiet;
             if shown {
-                let color = if self.stderr_color() { Color::Always } else { Color::Never };
-                self.say(&diagnostic::render(problems, sources, color, self.width()));
+                self.say(&diagnostic::render_in(lang, problems, sources, self.stderr_style(), self.width()));
             }
         }
     }

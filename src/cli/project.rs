@@ -1,5 +1,6 @@
 //! Everything that a command needs of the input: loaded, bound to hosts, and checked as a whole.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
@@ -31,6 +32,11 @@ pub enum SecretUse {
     Placeholder,
 }
 
+/// Returns the day on which dates are judged.
+pub fn today(common: &Common) -> jiff::civil::Date {
+    common.as_of.unwrap_or_else(|| jiff::ZonedDateTime::now().date())
+}
+
 /// Loads the inventory, or adds what is wrong with it to `problems`.
 pub fn load_inventory(common: &Common, sources: &mut Sources, problems: &mut Diagnostics) -> Option<Arc<Inventory>> {
     let path = match &common.inventory {
@@ -46,7 +52,7 @@ pub fn load_inventory(common: &Common, sources: &mut Sources, problems: &mut Dia
             here
         }
     };
-    load::inventory::load(&path, &common.set, sources, problems).map(Arc::new)
+    load::inventory::load_on(today(common), &path, &common.set, sources, problems).map(Arc::new)
 }
 
 /// Returns the hosts that `--limit` leaves, in the order of the inventory.
@@ -190,19 +196,19 @@ impl Project {
 
 /// Returns problems without those that are the same at the same place.
 fn once_each(found: Diagnostics) -> Diagnostics {
-    let mut seen: HashMap<(&'static str, Option<crate::diag::Span>), usize> = HashMap::new();
+    let mut seen: HashMap<(Cow<'static, str>, Option<crate::diag::Span>), usize> = HashMap::new();
     let mut kept: Vec<(Diagnostic, usize)> = Vec::new();
     for problem in found {
         // A problem without a place is told apart by its words.
         let place = problem.primary.as_ref().map(|label| label.span);
         if place.is_some() {
-            if let Some(at) = seen.get(&(problem.code, place)) {
+            if let Some(at) = seen.get(&(problem.code.clone(), place)) {
                 if let Some((_, count)) = kept.get_mut(*at) {
                     *count += 1;
                 }
                 continue;
             }
-            seen.insert((problem.code, place), kept.len());
+            seen.insert((problem.code.clone(), place), kept.len());
         }
         kept.push((problem, 1));
     }

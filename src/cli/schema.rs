@@ -11,6 +11,7 @@ use super::exit::Exit;
 use super::printer::Printer;
 use crate::load::playbook::{PlaybookFile, TaskFile};
 use crate::model::inventory::InventoryFile;
+use crate::model::rules::RulesFile;
 use crate::resource::kinds;
 
 /// Arguments of `schema`.
@@ -26,12 +27,15 @@ enum SchemaOf {
     Inventory,
     /// Playbooks, and files of tasks that they include
     Playbook,
+    /// Rules of the fleet's own, in `policies` in the inventory's folder
+    Rules,
 }
 
 pub(super) fn run(args: &SchemaArgs, printer: &Printer) -> Exit {
     printer.json(&match args.file {
         SchemaOf::Inventory => inventory(),
         SchemaOf::Playbook => playbook(),
+        SchemaOf::Rules => own_rules(),
     });
     Exit::Done
 }
@@ -44,6 +48,13 @@ fn schema_of<T: JsonSchema>() -> Value {
 fn inventory() -> Value {
     let mut schema = schema_of::<InventoryFile>();
     titled(&mut schema, "Inventory of provision");
+    each_schema(&mut schema, &loosen);
+    schema
+}
+
+fn own_rules() -> Value {
+    let mut schema = schema_of::<RulesFile>();
+    titled(&mut schema, "Rules of provision");
     each_schema(&mut schema, &loosen);
     schema
 }

@@ -17,6 +17,7 @@ use self::check::Check;
 use self::sections::Sections;
 use crate::diag::{Diagnostics, Sources};
 use crate::model::inventory::Inventory;
+use crate::model::rules::RulesFile;
 
 /// Loads the inventory in a folder, or in a single file, with variables from the command line as `KEY=VALUE`.
 ///
@@ -65,6 +66,16 @@ fn read(
     inventory.folder = files.folder;
     inventory.sets = sets;
     groups::fill(&mut inventory, &declared, diags);
+    for file in files::find_policies(&inventory.folder, diags) {
+        match crate::fs::read_at_most(&file, super::yaml::MAX_BYTES) {
+            Ok(bytes) => {
+                let node = super::yaml::parse(sources, &file, &bytes, diags);
+                let read = node.filter(|node| !node.is_null()).and_then(|node| node.read_all::<RulesFile>(diags));
+                inventory.rules.extend(read.unwrap_or_default().rules);
+            }
+            Err(error) => diags.push(files::failed(&error)),
+        }
+    }
     Check { inventory: &inventory, declared: &declared, diags }.run(today);
     Some(inventory)
 }

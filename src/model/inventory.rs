@@ -18,6 +18,7 @@ pub use self::spec::*;
 pub use self::types::*;
 pub use self::view::*;
 use super::node::Spanned;
+use super::rules::CustomRule;
 use super::selector::{Selector, SelectorError};
 use super::vars::{self, Layer, ResolvedVar, Vars};
 use crate::addr::{GroupName, HostName, NetworkName, PlaneName, SiteName, ZoneName};
@@ -59,6 +60,8 @@ pub struct Inventory {
     pub hosts: IndexMap<HostName, Host>,
     /// Variables from the command line, which win over all others.
     pub sets: Vars,
+    /// Rules of the fleet's own.
+    pub rules: Vec<Spanned<CustomRule>>,
 }
 
 /// A host and what it belongs to.

@@ -6,5 +6,6 @@
 pub mod inventory;
 pub mod node;
 pub mod playbook;
+pub mod rules;
 pub mod selector;
 pub mod vars;

@@ -89,6 +89,11 @@ impl Contents {
         self.templates.values().map(|template| template.text.as_str())
     }
 
+    /// Returns all templates: the file, the name and the text of each.
+    pub fn sources(&self) -> impl Iterator<Item = (FileId, &Utf8Path, &str)> {
+        self.templates.iter().map(|(name, template)| (template.file, name.as_path(), template.text.as_str()))
+    }
+
     /// Returns the names of all templates.
     pub fn template_names(&self) -> impl Iterator<Item = &str> {
         self.templates.keys().map(|path| path.as_str())

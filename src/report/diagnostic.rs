@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::style::{Color, Tone, count, escape};
 use crate::diag::{Diagnostic, Diagnostics, FileId, Location, Severity, Source, Sources, Span};
+use crate::policy::Lang;
 
 /// Lines shown before and after a place.
 const CONTEXT: usize = 2;
@@ -22,6 +23,11 @@ const VERSION: u32 = 1;
 
 /// Returns all problems, each with its source excerpt, and a last line that counts them; nothing where there is none.
 pub fn render(problems: &Diagnostics, sources: &Sources, color: Color, width: usize) -> String {
+    render_in(Lang::En, problems, sources, color, width)
+}
+
+/// Returns the same with the words around the messages in a language; the messages are as they are.
+pub fn render_in(lang: Lang, problems: &Diagnostics, sources: &Sources, color: Color, width: usize) -> String {
     if problems.is_empty() {
         return String::new();
     }
@@ -32,18 +38,30 @@ pub fn render(problems: &Diagnostics, sources: &Sources, color: Color, width: us
     let renderer = renderer.term_width(width.max(40));
     let mut out = String::new();
     for problem in problems.iter() {
-        out.push_str(&renderer.render(&[group(problem, sources)]));
+        out.push_str(&renderer.render(&[group(problem, sources, lang)]));
         out.push_str("\n\n");
     }
-    out.push_str(&counted(problems, color));
+    out.push_str(&counted_in(lang, problems, color));
     out.push('\n');
     out
 }
 
 /// Returns how many errors and warnings there are: `3 errors, 1 warning`.
 pub fn counted(problems: &Diagnostics, color: Color) -> String {
+    counted_in(Lang::En, problems, color)
+}
+
+fn counted_in(lang: Lang, problems: &Diagnostics, color: Color) -> String {
     let of = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
-    let parts = [(of(Severity::Error), "error", Tone::Bad), (of(Severity::Warning), "warning", Tone::Changed)];
+    let noun = |severity: Severity| match (lang, severity) {
+        (Lang::En, Severity::Error) => "error",
+        (Lang::Fr, Severity::Error) => "erreur",
+        (Lang::En, Severity::Warning) => "warning",
+        (Lang::Fr, Severity::Warning) => "avertissement",
+        (_, Severity::Note) => "note",
+    };
+    let parts = [(Severity::Error, Tone::Bad), (Severity::Warning, Tone::Changed), (Severity::Note, Tone::Quiet)];
+    let parts = parts.map(|(severity, tone)| (of(severity), noun(severity), tone));
     let parts = parts.into_iter().filter(|(number, _, _)| *number > 0);
     parts
         .map(|(number, noun, tone)| color.paint(tone, &count(number, noun)).into_owned())
@@ -65,12 +83,19 @@ struct Mark<'a> {
     text: &'a str,
 }
 
-fn group<'a>(problem: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
-    let level = match problem.severity {
-        Severity::Error => Level::ERROR,
-        Severity::Warning => Level::WARNING,
+fn group<'a>(problem: &'a Diagnostic, sources: &'a Sources, lang: Lang) -> Group<'a> {
+    let level = match (problem.severity, lang) {
+        (Severity::Error, Lang::En) => Level::ERROR,
+        (Severity::Error, Lang::Fr) => Level::ERROR.with_name("erreur"),
+        (Severity::Warning, Lang::En) => Level::WARNING,
+        (Severity::Warning, Lang::Fr) => Level::WARNING.with_name("avertissement"),
+        (Severity::Note, _) => Level::NOTE,
     };
-    let mut group = Group::with_title(level.primary_title(escape(&problem.message)).id(problem.code));
+    let help_level = match lang {
+        Lang::En => Level::HELP,
+        Lang::Fr => Level::HELP.with_name("aide"),
+    };
+    let mut group = Group::with_title(level.primary_title(escape(&problem.message)).id(&*problem.code));
     let (excerpts, unshown) = excerpts(problem, sources);
     for excerpt in excerpts {
         let start = excerpt.source.line_start(excerpt.first);
@@ -86,7 +111,7 @@ fn group<'a>(problem: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
         group = group.element(Origin::path(place.file.into_string()).line(place.line).char_column(place.column));
     }
     if let Some(help) = &problem.help {
-        group = group.element(Level::HELP.message(help.lines().map(escape).collect::<Vec<_>>().join("\n")));
+        group = group.element(help_level.message(help.lines().map(escape).collect::<Vec<_>>().join("\n")));
     }
     group
 }
@@ -165,7 +190,7 @@ pub fn to_json(problems: &Diagnostics, sources: &Sources) -> serde_json::Value {
 
     #[derive(Serialize)]
     struct Problem<'a> {
-        code: &'static str,
+        code: &'a str,
         severity: Severity,
         message: &'a str,
         file: Option<String>,
@@ -187,7 +212,7 @@ pub fn to_json(problems: &Diagnostics, sources: &Sources) -> serde_json::Value {
     let diagnostics = problems.iter().map(|problem| {
         let place = problem.primary.as_ref().map(|label| sources.locate(label.span));
         Problem {
-            code: problem.code,
+            code: &problem.code,
             severity: problem.severity,
             message: &problem.message,
             file: place.as_ref().map(|place| place.file.to_string()),

@@ -6,6 +6,7 @@
 
 pub mod diagnostic;
 pub mod drawing;
+pub mod findings;
 pub mod plan;
 pub mod progress;
 pub mod style;

@@ -99,6 +99,11 @@ pub trait Kind: Debug + Clone + Send + Sync + Serialize + DeserializeOwned + Jso
     /// It is called before `decide` and, where the content does not depend on the host's facts, before `queries`.
     fn supply(&mut self, _contents: Vec<Content>) {}
 
+    /// Returns the content that was supplied, for who looks into what is written.
+    fn supplied(&self) -> Option<&Content> {
+        None
+    }
+
     /// Learns what all resources of the host own, for a kind that removes what nobody owns.
     fn learn_owned(&mut self, _owned: &BTreeSet<Claim>) {}
 
@@ -139,6 +144,10 @@ pub trait Resource: Debug + Send + Sync {
     fn inputs(&self) -> Vec<Input>;
     /// See [`Kind::supply`].
     fn supply(&mut self, contents: Vec<Content>);
+    /// See [`Kind::supplied`].
+    fn supplied(&self) -> Option<&Content>;
+    /// Returns the specification as the task's arguments give it.
+    fn specification(&self) -> Value;
     /// See [`Kind::learn_owned`].
     fn learn_owned(&mut self, owned: &BTreeSet<Claim>);
     /// See [`Kind::queries`].
@@ -172,6 +181,14 @@ impl<K: Kind> Resource for K {
 
     fn supply(&mut self, contents: Vec<Content>) {
         Kind::supply(self, contents);
+    }
+
+    fn supplied(&self) -> Option<&Content> {
+        Kind::supplied(self)
+    }
+
+    fn specification(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
     }
 
     fn learn_owned(&mut self, owned: &BTreeSet<Claim>) {

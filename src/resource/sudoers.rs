@@ -276,6 +276,10 @@ impl Kind for Sudoers {
         self.supplied = contents.into_iter().next();
     }
 
+    fn supplied(&self) -> Option<&Content> {
+        self.supplied.as_ref()
+    }
+
     fn queries(&self) -> Vec<Query> {
         self.managed().queries(self.template.is_none() || self.state.is_absent())
     }

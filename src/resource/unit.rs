@@ -226,6 +226,10 @@ impl Kind for Unit {
         self.supplied = contents.into_iter().next();
     }
 
+    fn supplied(&self) -> Option<&Content> {
+        self.supplied.as_ref()
+    }
+
     fn queries(&self) -> Vec<Query> {
         let content_known = self.source.is_none() && self.template.is_none();
         let mut queries = self.managed().queries(content_known || self.state.is_absent());

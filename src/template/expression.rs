@@ -17,6 +17,8 @@ pub enum ExpressionError {
         text: String,
         /// What the parser said.
         why: String,
+        /// Where in the expression: the line and the column, both from 1.
+        at: Option<(usize, usize)>,
     },
     /// It cannot be evaluated.
     #[error("the expression `{text}` cannot be evaluated: {why}")]
@@ -54,9 +56,11 @@ impl Expression {
     /// Parses an expression.
     pub fn parse(text: &str) -> Result<Self, ExpressionError> {
         let program = Program::compile(text).map_err(|error| {
+            let first = error.errors.first();
+            let at = first.and_then(|first| Some((first.pos.0.try_into().ok()?, first.pos.1.try_into().ok()?)));
             let why = error.to_string();
             let why = why.lines().next().unwrap_or("it cannot be parsed").trim_start_matches("ERROR: ").to_owned();
-            ExpressionError::Syntax { text: text.to_owned(), why }
+            ExpressionError::Syntax { text: text.to_owned(), why, at }
         })?;
         let variables = program.references().variables().into_iter().map(str::to_owned).collect();
         Ok(Self { text: text.into(), program: Arc::new(program), variables })
@@ -82,14 +86,25 @@ impl Expression {
         self.variables.iter().map(String::as_str).filter(move |name| context.get(name).is_none())
     }
 
+    /// Returns the variables it uses, sorted.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        self.variables.iter().map(String::as_str)
+    }
+
     /// Returns whether the expression is true for `context`.
     pub fn is_true(&self, context: &Value) -> Result<bool, ExpressionError> {
+        let given: Vec<(&str, Given)> =
+            self.variables.iter().filter_map(|name| Some((name.as_str(), Given::new(context.get(name)?)))).collect();
+        let given: Vec<(&str, &Given)> = given.iter().map(|(name, value)| (*name, value)).collect();
+        self.holds(&given)
+    }
+
+    /// Returns whether the expression is true with these variables.
+    pub fn holds(&self, given: &[(&str, &Given)]) -> Result<bool, ExpressionError> {
         let failed = |why: String| ExpressionError::Evaluation { text: self.text.to_string(), why };
         let mut cel = Context::default();
-        for name in &self.variables {
-            if let Some(value) = context.get(name) {
-                cel.add_variable_from_value(name.as_str(), to_cel(value));
-            }
+        for (name, value) in given {
+            cel.add_variable_from_value(*name, value.0.clone());
         }
         match self.program.execute(&cel) {
             Ok(CelValue::Bool(truth)) => Ok(truth),
@@ -99,6 +114,17 @@ impl Expression {
             }),
             Err(error) => Err(failed(error.to_string())),
         }
+    }
+}
+
+/// A value made ready for expressions, so that one that many are asked about is made ready once.
+#[derive(Clone, Debug)]
+pub struct Given(CelValue);
+
+impl Given {
+    /// Makes a value ready.
+    pub fn new(value: &Value) -> Self {
+        Self(to_cel(value))
     }
 }
 

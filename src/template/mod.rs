@@ -14,7 +14,7 @@ use handlebars::{Handlebars, RenderErrorReason, Template, no_escape};
 use serde_json::Value;
 use thiserror::Error;
 
-pub use expression::{Expression, ExpressionError};
+pub use expression::{Expression, ExpressionError, Given};
 pub use helpers::HELPERS;
 
 /// How a template asks for other hosts: a selector to the list of their data, or why that cannot be answered.

@@ -21,7 +21,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("console", &["cli", "report"]),
     ("dialoguer", &["cli"]),
     ("futures_util", &["connection", "engine", "cli"]),
-    ("globset", &["model", "resource"]),
+    ("globset", &["model", "policy", "resource"]),
     ("granit_parser", &["load"]),
     ("handlebars", &["template"]),
     ("hmac", &["connection"]),

@@ -12,3 +12,5 @@ mod floors;
 mod inventory;
 #[cfg(test)]
 mod lab;
+#[cfg(test)]
+mod policy;

@@ -328,6 +328,14 @@ impl Check<'_> {
     }
 
     fn waivers(&mut self) {
+        for incompatible in &self.inventory.policy.incompatible {
+            for plane in &incompatible.planes {
+                self.refers("plane", plane.as_str(), plane.span, &self.declared.planes);
+            }
+            if incompatible.planes.len() < 2 {
+                self.error("invalid-value", incompatible.span, "one plane alone is not incompatible with anything");
+            }
+        }
         for waiver in &self.inventory.policy.waivers {
             if let Some(hosts) = &waiver.hosts {
                 self.selector(hosts);

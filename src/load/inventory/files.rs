@@ -43,6 +43,9 @@ pub(super) fn find(path: &Utf8Path, diags: &mut Diagnostics) -> Option<Files> {
     }
     let mut paths = Vec::new();
     collect(path, MAX_FOLDERS, &mut paths, diags);
+    // What is in there are rules on the inventory, and no part of it.
+    let policies = policies(path);
+    paths.retain(|file| !file.starts_with(&policies));
     if diags.has_errors() {
         return None;
     }
@@ -53,6 +56,21 @@ pub(super) fn find(path: &Utf8Path, diags: &mut Diagnostics) -> Option<Files> {
         return None;
     }
     Some(Files { folder: path.to_owned(), paths })
+}
+
+/// Returns the folder with the rules of an inventory's own.
+pub(super) fn policies(folder: &Utf8Path) -> Utf8PathBuf {
+    folder.join("policies")
+}
+
+/// Returns the files with the rules of an inventory's own, sorted.
+pub(super) fn find_policies(folder: &Utf8Path, diags: &mut Diagnostics) -> Vec<Utf8PathBuf> {
+    let mut paths = Vec::new();
+    let folder = policies(folder);
+    if matches!(fs::metadata(&folder), Ok(Some(found)) if found.is_dir()) {
+        collect(&folder, MAX_FOLDERS, &mut paths, diags);
+    }
+    paths
 }
 
 fn collect(folder: &Utf8Path, depth: usize, paths: &mut Vec<Utf8PathBuf>, diags: &mut Diagnostics) {

@@ -56,6 +56,8 @@ pub struct Provider {
     pub name: Option<Spanned<String>>,
     /// The country of the registered seat.
     pub seat: Option<Spanned<Country>>,
+    /// Domains of the provider's own, such as `exemple-cloud.example`: names in them lead to the fleet.
+    pub domains: OneOrMany<Spanned<String>>,
     /// Who owns the provider.
     pub shareholders: Vec<Spanned<Shareholder>>,
 }
@@ -83,8 +85,20 @@ pub struct Policy {
     pub packs: Vec<Spanned<String>>,
     /// The countries that sites, data and technical data may be in.
     pub allowed_countries: Vec<Spanned<Country>>,
+    /// Planes that nobody may administer together.
+    pub incompatible: Vec<Spanned<Incompatible>>,
     /// Signed exceptions from single rules.
     pub waivers: Vec<Spanned<Waiver>>,
+}
+
+/// Planes whose administration must not be in one hand.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Incompatible {
+    /// The planes, two or more.
+    pub planes: Vec<Spanned<PlaneName>>,
+    /// Why not.
+    pub why: Spanned<String>,
 }
 
 /// A signed exception from a rule.
@@ -93,9 +107,13 @@ pub struct Policy {
 pub struct Waiver {
     /// The identifier of the rule.
     pub rule: Spanned<String>,
-    /// The hosts that are excepted, as a selector. Without it, the exception holds everywhere.
+    /// The hosts that are excepted, as a selector. Without it and `subjects`, the exception holds everywhere.
     #[serde(default)]
     pub hosts: Option<Spanned<String>>,
+    /// What else is excepted, by section and name, such as `networks.par1-backup` or `operators.*`; a flow is named by its
+    /// reason.
+    #[serde(default)]
+    pub subjects: OneOrMany<Spanned<String>>,
     /// Why the rule cannot be followed.
     pub why: Spanned<String>,
     /// Who answers for it.
@@ -269,6 +287,8 @@ pub enum Encryption {
 pub struct Plane {
     /// What it holds, in words.
     pub description: Option<String>,
+    /// What it is for. The control plane is the one that says `control`; where none does, the one of that name.
+    pub nature: Option<Spanned<Nature>>,
     /// The host through which the others of the plane are reached, unless their `ssh.via` says otherwise.
     pub bastion: Option<Spanned<HostName>>,
     /// How to log in to the hosts of the plane.
@@ -367,6 +387,21 @@ pub struct Operator {
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub reviewed: Option<Spanned<Date>>,
+    /// How far the person was vetted.
+    #[serde(default)]
+    pub vetting: Option<Spanned<Vetting>>,
+}
+
+/// How far a person was vetted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Vetting {
+    /// Not at all: the person comes in for announced work, watched, and for a time.
+    None,
+    /// By the provider.
+    Provider,
+    /// By the State.
+    State,
 }
 
 /// A named set of hosts: those that match the selector, and those that are listed.
@@ -380,6 +415,8 @@ pub struct Group {
     pub selector: Option<Spanned<String>>,
     /// Hosts by name.
     pub hosts: Vec<Spanned<HostName>>,
+    /// Whether these hosts decide by majority, so that no machine, rack or site may hold most of them.
+    pub quorum: Option<Spanned<bool>>,
     /// Variables of these hosts.
     pub vars: Vars,
 }

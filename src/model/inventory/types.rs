@@ -258,6 +258,26 @@ impl PublicKey {
     pub fn base64(&self) -> &str {
         self.line.split_ascii_whitespace().nth(1).unwrap_or_default()
     }
+
+    /// Returns how many bits an RSA key has; none for a key of another algorithm.
+    pub fn rsa_bits(&self) -> Option<usize> {
+        if self.algorithm() != "ssh-rsa" {
+            return None;
+        }
+        let bytes = base64::engine::general_purpose::STANDARD.decode(self.base64()).ok()?;
+        let mut rest = bytes.as_slice();
+        take_string(&mut rest)?;
+        take_string(&mut rest)?;
+        let modulus = take_string(&mut rest)?;
+        let first = modulus.iter().position(|byte| *byte != 0)?;
+        let leading = modulus.get(first)?.leading_zeros() as usize;
+        Some((modulus.len() - first) * 8 - leading)
+    }
+
+    /// Returns whether the key is kept in a device that somebody has to touch.
+    pub fn is_in_hardware(&self) -> bool {
+        self.algorithm().starts_with("sk-")
+    }
 }
 
 impl FromStr for PublicKey {
