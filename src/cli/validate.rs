@@ -8,6 +8,8 @@ use super::exit::Exit;
 use super::printer::Printer;
 use super::project::{Project, SecretUse, limited, load_inventory};
 use crate::diag::{Diagnostics, Sources};
+use crate::model::inventory::Inventory;
+use crate::model::matrix::{self, Matrix};
 
 /// Arguments of `validate`.
 #[derive(Debug, Args)]
@@ -20,6 +22,7 @@ pub(super) fn run(args: &ValidateArgs, common: &Common, printer: &Printer) -> Ex
     let (mut sources, mut problems) = (Sources::default(), Diagnostics::default());
     let summary = match &args.playbook {
         None => load_inventory(common, &mut sources, &mut problems).map(|inventory| {
+            flows(&inventory, &mut problems);
             limited(&inventory, common.limit.as_deref(), &mut problems);
             let networks = inventory.networks.len();
             format!("The inventory is valid: {} hosts, {networks} networks.", inventory.hosts.len())
@@ -48,4 +51,13 @@ pub(super) fn run(args: &ValidateArgs, common: &Common, printer: &Printer) -> Ex
         printer.note(&summary);
     }
     Exit::Done
+}
+
+/// Reports flows that stand for nothing, and hops of the tool's own that are among no flow. An inventory without a flow
+/// matrix makes no firewall, and closes no way.
+fn flows(inventory: &Inventory, problems: &mut Diagnostics) {
+    if !inventory.flows.is_empty() {
+        let matrix = Matrix::build(inventory, problems);
+        matrix::path::check(&matrix, inventory.hosts.values(), problems);
+    }
 }

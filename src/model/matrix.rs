@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::address::{AddressSet, Family};
-pub use self::service::{Service, Transport};
+pub use self::service::{Service, Transport, protocol_number};
 use super::inventory::{Flow, Host, Inventory, Nature};
 use super::node::{OneOrMany, Spanned};
 use super::selector::Selector;

@@ -32,10 +32,10 @@ pub enum Transport {
 }
 
 /// Protocols by name, as IANA numbers them: a minimal host has no `/etc/protocols` to ask.
-pub const PROTOCOLS: [(&str, u8); 18] = [
+const PROTOCOLS: [(&str, u8); 18] = [
     ("icmp", 1),
     ("igmp", 2),
-    ("ipip", 4),
+    ("ipencap", 4),
     ("tcp", 6),
     ("udp", 17),
     ("dccp", 33),
@@ -79,6 +79,12 @@ impl fmt::Display for Service {
     }
 }
 
+/// Returns the number of a protocol that is given by its name or its number.
+pub fn protocol_number(name: &str) -> Option<u8> {
+    let known = PROTOCOLS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
+    known.or_else(|| name.parse().ok())
+}
+
 /// Returns what a flow lets through, and reports protocols that nobody knows.
 pub(super) fn of(flow: &Flow, problems: &mut Diagnostics) -> Vec<Service> {
     let sorted = |ports: &mut dyn Iterator<Item = Ports>| {
@@ -99,8 +105,7 @@ pub(super) fn of(flow: &Flow, problems: &mut Diagnostics) -> Vec<Service> {
         services.push(Service::Ping);
     }
     for name in flow.protocols.iter() {
-        let known = PROTOCOLS.iter().find(|(known, _)| *known == name.value).map(|(_, number)| *number);
-        match known.or_else(|| name.parse().ok()) {
+        match protocol_number(name) {
             Some(number) => services.push(Service::Protocol(number)),
             None => {
                 let problem = Diagnostic::error("unknown-name", format!("no protocol is called `{name}`"));
