@@ -43,9 +43,10 @@ _into=$_backup"#,
         r#"_watch=
 nft list ruleset | grep -q 'ct state' || {
   _watch='inet provision_watch'
-  nft "table $_watch; delete table $_watch; table $_watch {
+  nft "add table $_watch; delete table $_watch; table $_watch {
     chain input { type filter hook input priority -10; ct state established accept; }
-    chain output { type filter hook output priority -10; ct state established accept; } }"
+    chain output { type filter hook output priority -10; ct state established accept; }
+  }"
   _mark watching; sleep 1; _mark watched
 }"#,
     ));
