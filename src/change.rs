@@ -205,6 +205,19 @@ pub enum Reverse {
     Impossible(String),
 }
 
+/// How a host goes back by itself from a change that can cut the way to it.
+///
+/// `save` runs before anything is changed and `restore` when nobody has confirmed the change in time, maybe after a reboot
+/// and before the network is up. Both run with `set -eu` and these: `$_saved` is a private folder that outlives a reboot,
+/// `_keep PATH NAME` copies what is at a path into it, and `_restore PATH NAME` puts it back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guard {
+    /// Keeps what is there now; a failure ends the change before it begins.
+    pub save: Script,
+    /// Brings back what was kept. It must not wait for another unit of the host.
+    pub restore: Script,
+}
+
 /// What would happen to one resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
@@ -222,12 +235,24 @@ pub struct Change {
     pub steps: Vec<Step>,
     /// How it is taken back.
     pub reverse: Reverse,
+    /// How the host takes it back by itself, where it can cut the way to the host.
+    #[serde(default)]
+    pub guard: Option<Guard>,
 }
 
 impl Change {
     fn bare(id: ResourceId, action: Action, reason: impl Into<String>) -> Self {
         let reason = reason.into();
-        Self { id, action, reason, attributes: Vec::new(), text: None, steps: Vec::new(), reverse: Reverse::Nothing }
+        Self {
+            id,
+            action,
+            reason,
+            attributes: Vec::new(),
+            text: None,
+            steps: Vec::new(),
+            reverse: Reverse::Nothing,
+            guard: None,
+        }
     }
 
     /// Returns the change that changes nothing, because of `reason`.
@@ -336,6 +361,13 @@ impl Change {
     #[must_use]
     pub fn reversed_by(mut self, steps: Vec<Step>) -> Self {
         self.reverse = Reverse::Steps(steps);
+        self
+    }
+
+    /// Has the host take the change back by itself unless a new login confirms it; a change that does nothing needs no guard.
+    #[must_use]
+    pub fn guarded_by(mut self, guard: Guard) -> Self {
+        self.guard = (!self.is_no_op()).then_some(guard);
         self
     }
 

@@ -120,6 +120,20 @@ pub enum Outcome {
         /// What to do next.
         hint: Option<String>,
     },
+    /// It can cut the way to the host, no new login confirmed it, and the host has taken it back.
+    RolledBack {
+        /// Because of what.
+        because: String,
+        /// What to do next.
+        hint: Option<String>,
+    },
+    /// It can cut the way to the host, no new login confirmed it, and the host does not say that it has taken it back.
+    Unproven {
+        /// Because of what.
+        because: String,
+        /// What to do next.
+        hint: Option<String>,
+    },
     /// It was not tried, because of something else.
     Skipped {
         /// Because of what.

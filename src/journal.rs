@@ -10,13 +10,13 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::addr::{ResourceAddr, RunId};
+use crate::addr::{HostName, ResourceAddr, RunId};
 use crate::change::Action;
 use crate::event::Outcome;
 use crate::fs::{self, FsError};
 
 /// The version this tool writes; it reads this and older ones.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// One line of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +56,19 @@ pub enum Entry {
         #[serde(flatten)]
         outcome: Outcome,
     },
+    /// A confirm window ended.
+    Window {
+        /// When.
+        at: String,
+        /// The host.
+        host: HostName,
+        /// The resources whose change had to be confirmed.
+        addrs: Vec<ResourceAddr>,
+        /// How long it was open at the most, in seconds.
+        seconds: u64,
+        /// How it ended.
+        end: WindowEnd,
+    },
     /// The run came to its end by itself.
     End {
         /// When.
@@ -63,6 +76,20 @@ pub enum Entry {
         /// The exit code.
         exit: u8,
     },
+}
+
+/// How a confirm window ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WindowEnd {
+    /// A new login confirmed what was done.
+    Confirmed,
+    /// It was never opened, and nothing was done.
+    Closed,
+    /// The host has taken the changes back.
+    RolledBack,
+    /// It cannot be shown that the host has taken them back.
+    Unproven,
 }
 
 /// Why the journal could not be written. A run that cannot write it changes nothing.

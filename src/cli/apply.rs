@@ -30,6 +30,9 @@ pub struct ApplyArgs {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+    /// How long a host waits for a new login to confirm a change that can cut the way to it; then it takes it back
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=3600))]
+    confirm_timeout: u64,
     /// Where the journals of runs are kept
     #[arg(long, env = "PROVISION_JOURNAL", default_value = ".provision/journal", value_name = "FOLDER")]
     journal: Utf8PathBuf,
@@ -183,6 +186,7 @@ fn apply(args: &ApplyArgs, playbook: &Utf8Path, saved: Option<&SavedPlan>, commo
             run: &run,
             lock: &lock,
             vault: &printer.vault,
+            confirm_seconds: args.confirm_timeout,
             stop: stop.clone(),
             listener: &listener,
         };
@@ -352,6 +356,10 @@ fn exit_of(applied: &Applied, failed: &BTreeMap<HostName, HostFailure>, interrup
     let not_done = |(_, outcome): (&ResourceAddr, &Outcome)| !matches!(outcome, Outcome::Unchanged | Outcome::Changed);
     if interrupted {
         Exit::Interrupted
+    } else if applied.outcomes.values().any(|outcome| matches!(outcome, Outcome::Unproven { .. })) {
+        Exit::Unproven
+    } else if applied.outcomes.values().any(|outcome| matches!(outcome, Outcome::RolledBack { .. })) {
+        Exit::RolledBack
     } else if !failed.is_empty() || applied.outcomes.iter().any(not_done) {
         Exit::Partial
     } else {

@@ -13,6 +13,10 @@ pub enum Exit {
     ChangesPending,
     /// Some hosts failed or cannot be reached.
     Partial,
+    /// Something was rolled back, because no new login confirmed it.
+    RolledBack,
+    /// Something was not confirmed, and it cannot be shown that it was rolled back.
+    Unproven,
     /// The command line makes no sense.
     Usage,
     /// Interrupted.
@@ -29,6 +33,8 @@ impl Exit {
             Exit::Error => 1,
             Exit::ChangesPending => 2,
             Exit::Partial => 3,
+            Exit::RolledBack => 4,
+            Exit::Unproven => 5,
             Exit::Usage => 64,
             Exit::Interrupted => 130,
             Exit::Status(status) => status,

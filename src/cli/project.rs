@@ -15,6 +15,7 @@ use crate::diag::{Diagnostic, Diagnostics, Sources};
 use crate::load;
 use crate::load::secrets::Secrets;
 use crate::model::inventory::{ConnectionKind, Host, Inventory};
+use crate::model::matrix::path;
 use crate::model::playbook::Playbook;
 use crate::model::selector::Selector;
 use crate::plan::Contents;
@@ -179,13 +180,20 @@ impl Project {
             }
         }
         let order = order::build(&self.playbook, &bounds, &mut found);
+        if let Some(matrix) = binder.matrix() {
+            // A firewall that is made of a matrix without the tool's own way locks it out.
+            let filtered = bounds.iter().filter(|(_, bounds)| bounds.iter().any(Bound::needs_flows));
+            let hosts = filtered.filter_map(|(name, _)| self.inventory.host(name.as_str()));
+            path::check(matrix, hosts, &mut found);
+        }
         problems.extend(once_each(found));
         (bounds, order)
     }
 
     /// Returns the binder.
     pub fn binder<'a>(&'a self, problems: &mut Diagnostics) -> Binder<'a> {
-        Binder::new(&self.playbook, &self.renderer, &self.contents, self.tags.clone(), self.vault.clone(), problems)
+        let (tags, vault) = (self.tags.clone(), self.vault.clone());
+        Binder::new(&self.playbook, &self.renderer, &self.contents, tags, vault, &self.inventory, problems)
     }
 
     /// Returns the way to each host.

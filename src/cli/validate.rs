@@ -10,6 +10,8 @@ use super::policy::{LangChoice, check_inventory, check_project};
 use super::printer::{Printer, Verbosity};
 use super::project::{Project, SecretUse, limited, load_inventory};
 use crate::diag::{Diagnostics, Sources};
+use crate::model::inventory::Inventory;
+use crate::model::matrix::{self, Matrix};
 use crate::policy::{Lang, Level, Report};
 use crate::report::findings::{self, Checked};
 
@@ -66,6 +68,7 @@ pub(super) fn run(args: &ValidateArgs, common: &Common, printer: &Printer) -> Ex
         None => {
             inventory = load_inventory(common, &mut sources, &mut problems);
             if let Some(inventory) = &inventory {
+                flows(inventory, &mut problems);
                 limited(inventory, common.limit.as_deref(), &mut problems);
                 let report = check_inventory(inventory, common, lang, &mut problems);
                 let (hosts, networks) = (inventory.hosts.len(), inventory.networks.len());
@@ -140,5 +143,14 @@ fn print(args: &ValidateArgs, checked: &Checked<'_>, printer: &Printer) {
             }
             printer.note_lines(&findings::summary(checked, printer.stderr_style(), printer.width()));
         }
+    }
+}
+
+/// Reports flows that stand for nothing, and hops of the tool's own that are among no flow. An inventory without a flow
+/// matrix makes no firewall, and closes no way.
+fn flows(inventory: &Inventory, problems: &mut Diagnostics) {
+    if !inventory.flows.is_empty() {
+        let matrix = Matrix::build(inventory, problems);
+        matrix::path::check(&matrix, inventory.hosts.values(), problems);
     }
 }

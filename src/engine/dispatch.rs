@@ -10,7 +10,7 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::{Value, json};
 
-use super::job::{Errors, HostJob, HostMessage, Lock, Work};
+use super::job::{Errors, HostJob, HostMessage, Lock, Window, WindowEnd, Work};
 use super::{Fleet, HostFailure, Listener, ObservedHost, script};
 use crate::addr::{HostName, ResourceAddr, ResourceId, RunId};
 use crate::change::{Action, Change, Effect, Step, StepPayload};
@@ -67,6 +67,8 @@ pub struct ApplyRequest<'a> {
     pub lock: &'a Lock,
     /// The secrets.
     pub vault: &'a Vault,
+    /// How long a change that can cut the way to a host waits for a new login to confirm it, in seconds.
+    pub confirm_seconds: u64,
     /// Asks the run to begin nothing more.
     pub stop: Stop,
     /// Who is told.
@@ -122,6 +124,8 @@ struct Report {
     stderr: String,
     status: i32,
     failure: Option<HostFailure>,
+    /// How the confirm window ended, where there was one.
+    window: Option<WindowEnd>,
 }
 
 impl ApplyRequest<'_> {
@@ -318,7 +322,16 @@ impl<'a> Dispatcher<'a> {
         let begin = chain.iter().position(|id| *id == first).unwrap_or(chain.len());
         let mut segment = vec![first];
         let mut may_go_on = !self.goes_on_after_failure(first);
+        // A window is short: what can cut the wire begins a script, with it goes what it notifies, and nothing else after.
+        let is_in_window = self.is_guarded(first);
+        let mut owes_refresh = is_in_window && self.notifies(first);
         for id in chain.iter().skip(begin + 1) {
+            let is_guarded = self.is_guarded(*id);
+            let is_change = self.entry_of(*id).is_some_and(|entry| entry.change().is_some());
+            if is_guarded && !is_in_window || is_in_window && is_change && !is_guarded && !owes_refresh {
+                break;
+            }
+            owes_refresh |= is_guarded && self.notifies(*id);
             let waits_for_others = self.request.order.dag.before(*id).any(|before| {
                 !segment.contains(&before) && matches!(self.status(before), Status::Waiting | Status::Running)
             });
@@ -336,8 +349,25 @@ impl<'a> Dispatcher<'a> {
             }
             segment.push(*id);
             may_go_on = !self.goes_on_after_failure(*id);
+            owes_refresh &= !matches!(self.request.order.dag.get(*id), Some(Vertex::Handlers { .. }));
         }
         segment
+    }
+
+    fn entry_of(&self, id: VertexId) -> Option<&'a Entry> {
+        match self.request.order.dag.get(id) {
+            Some(Vertex::Resource { host, at }) => self.entry(host, *at),
+            _ => None,
+        }
+    }
+
+    /// Returns whether a vertex can cut the way to its host.
+    fn is_guarded(&self, id: VertexId) -> bool {
+        self.entry_of(id).and_then(Entry::change).is_some_and(|change| change.guard.is_some())
+    }
+
+    fn notifies(&self, id: VertexId) -> bool {
+        self.entry_of(id).is_some_and(|entry| !entry.notify.is_empty())
     }
 
     fn is_settled(&self, host: &HostName, at: usize) -> bool {
@@ -391,6 +421,7 @@ impl<'a> Dispatcher<'a> {
                 marks: Vec::new(),
                 settles: (!reboots).then(|| handler.id.clone()),
                 errors: Errors::WithOutput,
+                guard: None,
             };
             let mut ended = Ok(String::new());
             if reboots {
@@ -446,6 +477,7 @@ impl<'a> Dispatcher<'a> {
                             marks: Vec::new(),
                             settles: Some(handler.id.clone()),
                             errors: Errors::WithOutput,
+                            guard: None,
                         });
                     }
                 }
@@ -467,6 +499,7 @@ impl<'a> Dispatcher<'a> {
                 }
                 (_, Part::Resource { work, entry, bound, change }) => {
                     let ended = self.ended(&report, works.get(work), blocked.as_deref());
+                    let ended = self.kept(host, &report, change, ended);
                     let ended = match ended {
                         Ok(output) => self.verified(bound, change, &report.answers).map(|()| output),
                         Err(other) => Err(other),
@@ -558,7 +591,8 @@ impl<'a> Dispatcher<'a> {
         if change.steps.iter().all(is_simple_step) {
             let work = work_of(0, entry, host, change);
             let report = self.apply(host, vec![work.clone()], &verify).await;
-            let output = self.ended(&report, Some(&work), None)?;
+            let ended = self.ended(&report, Some(&work), None);
+            let output = self.kept(host, &report, change, ended)?;
             return self.verified(bound, change, &report.answers).map(|()| output);
         }
         let mut outputs: Vec<Bytes> = Vec::new();
@@ -646,8 +680,62 @@ impl<'a> Dispatcher<'a> {
             return Report::default();
         }
         let run = self.request.run.clone();
-        let job = HostJob::Apply { run, works: works.clone(), verify: script::questions(verify) };
-        self.job(host, job, &works).await
+        let guarded: Vec<ResourceAddr> =
+            works.iter().filter(|work| work.guard.is_some()).map(|work| work.addr.clone()).collect();
+        let window = Window { seconds: self.request.confirm_seconds, lock: self.request.lock.clone() };
+        let window = (!guarded.is_empty()).then_some(window);
+        let job = HostJob::Apply { run, works: works.clone(), verify: script::questions(verify), window };
+        let report = self.job(host, job, &works).await;
+        if !guarded.is_empty() {
+            let end = report.window.unwrap_or(WindowEnd::Closed);
+            let seconds = self.request.confirm_seconds;
+            let entry = journal::Entry::Window {
+                at: journal::now(),
+                host: host.clone(),
+                addrs: guarded,
+                seconds,
+                end: end.into(),
+            };
+            if let Err(error) = self.journal.borrow_mut().add_durably(&[entry]) {
+                self.journal_error.borrow_mut().get_or_insert(error);
+            }
+        }
+        report
+    }
+
+    /// Returns how a work ended, once it is known whether the host has kept it.
+    fn kept(
+        &self,
+        host: &HostName,
+        report: &Report,
+        change: &Change,
+        ended: Result<String, Ended>,
+    ) -> Result<String, Ended> {
+        let (Some(end), true) = (report.window, change.guard.is_some()) else { return ended };
+        match end {
+            WindowEnd::Confirmed => ended,
+            WindowEnd::Closed => Err(Ended::failed(
+                format!("the confirm window could not be opened, so nothing was changed: {}", report.stderr.trim()),
+                None,
+            )),
+            // What failed by itself says so; that it was taken back as well is in the journal.
+            WindowEnd::RolledBack if matches!(&ended, Err(ended) if ended.kind == EndedKind::Failed && report.failure.is_none()) => ended,
+            WindowEnd::RolledBack => Err(Ended {
+                kind: EndedKind::RolledBack,
+                error: format!(
+                    "no new login to {host} confirmed it within {} s, so the host has gone back to what it was",
+                    self.request.confirm_seconds
+                ),
+                hint: Some("what it would have cut off is the way that this tool takes: look at the flows, or at what it changes".to_owned()),
+                output: String::new(),
+            }),
+            WindowEnd::Unproven => Err(Ended {
+                kind: EndedKind::Unproven,
+                error: format!("nobody confirmed it, and {host} does not say that it has gone back"),
+                hint: Some("look at its console; `/var/lib/provision/window` says how far it came".to_owned()),
+                output: String::new(),
+            }),
+        }
     }
 
     async fn job(&self, host: &HostName, job: HostJob, works: &[Work]) -> Report {
@@ -669,7 +757,8 @@ impl<'a> Dispatcher<'a> {
             _ => {}
         });
         match last.await {
-            HostMessage::Done { answers, stderr, status, output, .. } => {
+            HostMessage::Done { answers, stderr, status, output, window, .. } => {
+                report.window = window;
                 report.answers = answers;
                 report.stderr = stderr;
                 report.status = status;
@@ -785,6 +874,8 @@ impl<'a> Dispatcher<'a> {
             Err(ended) => {
                 let status = match ended.kind {
                     EndedKind::Failed => self.after_failure(&addr, entry.on_failure),
+                    EndedKind::RolledBack => Status::Blocks(format!("{addr} was rolled back")),
+                    EndedKind::Unproven => Status::Blocks(format!("{addr} was not confirmed")),
                     EndedKind::Skipped | EndedKind::NotStarted => Status::Blocks(ended.error.clone()),
                 };
                 let output = ended.output.clone();
@@ -936,12 +1027,24 @@ impl<'a> Dispatcher<'a> {
                 marks: Vec::new(),
                 settles: None,
                 errors: Errors::WithOutput,
+                guard: None,
             };
             let report = self.apply(host, vec![work.clone()], &Reading::default()).await;
             self.ended(&report, Some(&work), None)
                 .map_err(|ended| format!("{}\n{}", ended.error, ended.output).trim().to_owned())?;
         }
         Ok(())
+    }
+}
+
+impl From<WindowEnd> for journal::WindowEnd {
+    fn from(end: WindowEnd) -> Self {
+        match end {
+            WindowEnd::Confirmed => Self::Confirmed,
+            WindowEnd::Closed => Self::Closed,
+            WindowEnd::RolledBack => Self::RolledBack,
+            WindowEnd::Unproven => Self::Unproven,
+        }
     }
 }
 
@@ -970,6 +1073,10 @@ enum EndedKind {
     Failed,
     Skipped,
     NotStarted,
+    /// The host has taken it back.
+    RolledBack,
+    /// Nobody knows whether it has.
+    Unproven,
 }
 
 impl Ended {
@@ -1003,6 +1110,8 @@ impl From<Ended> for Outcome {
             EndedKind::Failed => Outcome::Failed { error: ended.error, hint: ended.hint },
             EndedKind::Skipped => Outcome::Skipped { because: ended.error },
             EndedKind::NotStarted => Outcome::NotStarted { because: ended.error },
+            EndedKind::RolledBack => Outcome::RolledBack { because: ended.error, hint: ended.hint },
+            EndedKind::Unproven => Outcome::Unproven { because: ended.error, hint: ended.hint },
         }
     }
 }
@@ -1020,6 +1129,7 @@ fn work_of(number: usize, entry: &Entry, host: &HostName, change: &Change) -> Wo
         marks: entry.notify.clone(),
         settles: None,
         errors: if entry.register.is_some() { Errors::Apart } else { Errors::WithOutput },
+        guard: change.guard.clone(),
     }
 }
 

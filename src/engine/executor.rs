@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc};
 
-use super::job::{HostJob, HostMessage, Lock, Questions, Work};
+use super::job::{HostJob, HostMessage, Lock, Questions, Window, WindowEnd, Work};
 use super::script;
 use crate::addr::{ResourceId, RunId};
 use crate::connection::{Connect, ConnectError, Frame, Request, Route, Session, SessionError};
@@ -134,6 +134,11 @@ struct Heard {
     output: Vec<u8>,
     status: i32,
     stderr: String,
+    /// How the host says that a confirm window stands.
+    window: Option<String>,
+    /// The ends of steps that a lost session could not tell.
+    ends: Vec<(usize, usize, i32)>,
+    window_end: Option<WindowEnd>,
 }
 
 impl Executor {
@@ -156,7 +161,10 @@ impl Executor {
         let reads = matches!(job, HostJob::Read { .. } | HostJob::Apply { .. });
         let heard = match job {
             HostJob::Read { questions, lock } => self.read(&questions, lock.as_ref(), replies).await?,
-            HostJob::Apply { run, works, verify } => self.apply(&run, &works, &verify, replies).await?,
+            HostJob::Apply { run, works, verify, window: None } => self.apply(&run, &works, &verify, replies).await?,
+            HostJob::Apply { run, works, verify, window: Some(window) } => {
+                self.apply_in_window(&run, &works, &verify, &window, replies).await?
+            }
             HostJob::Run { script } => {
                 let request = Request::new(script, APPLY_SILENCE);
                 self.exchange(request, Asked::default(), false, replies).await?
@@ -184,6 +192,7 @@ impl Executor {
             status: heard.status,
             stderr: heard.stderr,
             cost: self.cost(),
+            window: heard.window_end,
         })
     }
 
@@ -215,7 +224,7 @@ impl Executor {
         verify: &Questions,
         replies: &mpsc::UnboundedSender<HostMessage>,
     ) -> Result<Heard, Trouble> {
-        let (script, payloads) = script::apply(run, works, verify);
+        let (script, payloads) = script::apply(run, works, verify, None);
         // A step that sets itself a longer time may be silent for that long.
         let own = works.iter().flat_map(|work| &work.steps).filter_map(|step| step.seconds).max().unwrap_or(0);
         let silence = APPLY_SILENCE.max(Duration::from_secs(u64::from(own) + 60));
@@ -236,56 +245,87 @@ impl Executor {
             self.session = Some(self.connect.open(&self.route).await.map_err(Trouble::Connect)?);
         }
         let Some(session) = &mut self.session else { return Err(Trouble::Lock) };
-        let mut heard = Heard::default();
-        let mut reader = AnswerReader::new(asked);
-        let mut wrong: Option<ReadError> = None;
-        let mut reading = is_reading;
-        let mut on_frame = |frame: Frame| match frame {
-            Frame::Mark(line) => {
-                let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
-                match word {
-                    "begin" => {
-                        heard.output.clear();
-                        if let Some((work, step)) = two_numbers(rest) {
-                            replies.send(HostMessage::StepStarted { work, step }).ok();
-                        }
-                    }
-                    "end" => {
-                        let (place, status) = rest.rsplit_once(' ').unwrap_or((rest, ""));
-                        if let (Some((work, step)), Ok(status)) = (two_numbers(place), status.parse()) {
-                            let output = Bytes(std::mem::take(&mut heard.output));
-                            replies.send(HostMessage::StepEnded { work, step, status, output }).ok();
-                        }
-                    }
-                    "verify" => reading = true,
-                    "read" => heard.is_read_to_its_end = true,
-                    "pending" => heard.pending.extend(rest.parse().ok()),
-                    "lock" => match rest.split_once(' ') {
-                        Some(("held", by)) => heard.held_by = Some(by.to_owned()),
-                        Some(("missing", tool)) => heard.lock_tool = Some(tool.to_owned()),
-                        _ => heard.lock_failed = true,
-                    },
-                    _ if reading => wrong = wrong.take().or(reader.mark(&line).err()),
-                    _ => {}
-                }
-            }
-            Frame::Data(bytes) if reading => reader.data(&bytes),
-            Frame::Data(bytes) => {
-                heard.output.extend_from_slice(&bytes);
-                if heard.output.len() > 2 * OUTPUT_LIMIT {
-                    let cut = heard.output.len() - OUTPUT_LIMIT;
-                    heard.output.drain(..cut);
-                }
-            }
+        exchange(session.as_mut(), request, asked, is_reading, replies).await
+    }
+
+    /// Does works that can cut the way to the host. A new session confirms them, or the host takes them back.
+    async fn apply_in_window(
+        &mut self,
+        run: &RunId,
+        works: &[Work],
+        verify: &Questions,
+        window: &Window,
+        replies: &mpsc::UnboundedSender<HostMessage>,
+    ) -> Result<Heard, Trouble> {
+        let mut old = match self.session.take() {
+            Some(session) => session,
+            None => self.connect.open(&self.route).await.map_err(Trouble::Connect)?,
         };
-        let ended = session.exchange(request, &mut on_frame).await.map_err(Trouble::Session)?;
-        heard.status = ended.status;
-        heard.stderr = ended.stderr;
-        if let Some(error) = wrong {
-            return Err(Trouble::Read(error));
+        let length = Duration::from_secs(window.seconds);
+        let (script, payloads) = script::apply(run, works, verify, Some(window));
+        let request = Request { script, payloads, deadline: Some(APPLY_SILENCE) };
+        let begun = Instant::now();
+        // The old session is kept until the new one has spoken: what is cut off may still be at work.
+        let mut first = Box::pin(exchange(old.as_mut(), request, Asked::default(), false, replies));
+        let told = tokio::time::timeout(length / 2, &mut first).await;
+        let is_told = matches!(&told, Ok(Ok(_)));
+        match &told {
+            Ok(Ok(heard)) if heard.window.as_deref() == Some("closed") => {
+                let error = String::from_utf8_lossy(&heard.output).trim().to_owned();
+                let stderr = if error.is_empty() { heard.stderr.clone() } else { error };
+                drop(first);
+                self.session = Some(old);
+                let window_end = Some(WindowEnd::Closed);
+                return Ok(Heard { window_end, stderr, is_read_to_its_end: true, ..Heard::default() });
+            }
+            _ => {}
         }
-        heard.answers = reader.finish().map_err(Trouble::Read)?;
-        Ok(heard)
+        let mut last: Option<Trouble> = None;
+        // After the window the host needs a moment to go back, and the network one to find it again.
+        let give_up = begun + length + length.max(Duration::from_secs(60));
+        while Instant::now() < give_up {
+            let left = give_up.saturating_duration_since(Instant::now());
+            match tokio::time::timeout(left.min(Duration::from_secs(90)), self.confirm(verify, window, replies)).await {
+                Ok(Ok((session, mut heard))) => match heard.window.as_deref() {
+                    Some(state @ ("confirmed" | "restored")) => {
+                        if !is_told {
+                            for (work, step, status) in std::mem::take(&mut heard.ends) {
+                                let message = HostMessage::StepEnded { work, step, status, output: Bytes::default() };
+                                replies.send(message).ok();
+                            }
+                        }
+                        let end = if state == "confirmed" { WindowEnd::Confirmed } else { WindowEnd::RolledBack };
+                        heard.window_end = Some(end);
+                        self.session = Some(session);
+                        return Ok(heard);
+                    }
+                    Some("failed") => {
+                        self.session = Some(session);
+                        return Ok(Heard { window_end: Some(WindowEnd::Unproven), ..heard });
+                    }
+                    // It died before a window was opened: nothing was changed.
+                    None if !is_told => return Err(last.unwrap_or(Trouble::ReadInPart)),
+                    _ => session.close().await,
+                },
+                Ok(Err(trouble)) => last = Some(trouble),
+                Err(_) => {}
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        Ok(Heard { window_end: Some(WindowEnd::Unproven), is_read_to_its_end: true, ..Heard::default() })
+    }
+
+    /// Logs in anew and confirms the window, or hears how it ended.
+    async fn confirm(
+        &mut self,
+        verify: &Questions,
+        window: &Window,
+        replies: &mpsc::UnboundedSender<HostMessage>,
+    ) -> Result<(Box<dyn Session>, Heard), Trouble> {
+        let mut session = self.connect.open(&self.route).await.map_err(Trouble::Connect)?;
+        let request = Request::new(script::confirm(&window.lock, verify), READ_SILENCE);
+        let heard = exchange(session.as_mut(), request, verify.asked.clone(), false, replies).await?;
+        Ok((session, heard))
     }
 
     async fn await_reboot(
@@ -314,6 +354,73 @@ impl Executor {
             }
         }
     }
+}
+
+/// Sends a request on a session and sorts what comes back. `is_reading` is whether everything that comes is answers.
+async fn exchange(
+    session: &mut dyn Session,
+    request: Request,
+    asked: Asked,
+    is_reading: bool,
+    replies: &mpsc::UnboundedSender<HostMessage>,
+) -> Result<Heard, Trouble> {
+    let mut heard = Heard::default();
+    let mut reader = AnswerReader::new(asked);
+    let mut wrong: Option<ReadError> = None;
+    let mut reading = is_reading;
+    let mut on_frame = |frame: Frame| match frame {
+        Frame::Mark(line) => {
+            let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
+            match word {
+                "begin" => {
+                    heard.output.clear();
+                    if let Some((work, step)) = two_numbers(rest) {
+                        replies.send(HostMessage::StepStarted { work, step }).ok();
+                    }
+                }
+                "end" => {
+                    let (place, status) = rest.rsplit_once(' ').unwrap_or((rest, ""));
+                    if let (Some((work, step)), Ok(status)) = (two_numbers(place), status.parse()) {
+                        let output = Bytes(std::mem::take(&mut heard.output));
+                        replies.send(HostMessage::StepEnded { work, step, status, output }).ok();
+                    }
+                }
+                "window" => heard.window = Some(rest.to_owned()),
+                "ended" => {
+                    let (place, status) = rest.rsplit_once(' ').unwrap_or((rest, ""));
+                    if let (Some((work, step)), Ok(status)) = (two_numbers(place), status.parse()) {
+                        heard.ends.push((work, step, status));
+                    }
+                }
+                "verify" => reading = true,
+                "read" => heard.is_read_to_its_end = true,
+                "pending" => heard.pending.extend(rest.parse().ok()),
+                "lock" => match rest.split_once(' ') {
+                    Some(("held", by)) => heard.held_by = Some(by.to_owned()),
+                    Some(("missing", tool)) => heard.lock_tool = Some(tool.to_owned()),
+                    _ => heard.lock_failed = true,
+                },
+                _ if reading => wrong = wrong.take().or(reader.mark(&line).err()),
+                _ => {}
+            }
+        }
+        Frame::Data(bytes) if reading => reader.data(&bytes),
+        Frame::Data(bytes) => {
+            heard.output.extend_from_slice(&bytes);
+            if heard.output.len() > 2 * OUTPUT_LIMIT {
+                let cut = heard.output.len() - OUTPUT_LIMIT;
+                heard.output.drain(..cut);
+            }
+        }
+    };
+    let ended = session.exchange(request, &mut on_frame).await.map_err(Trouble::Session)?;
+    heard.status = ended.status;
+    heard.stderr = ended.stderr;
+    if let Some(error) = wrong {
+        return Err(Trouble::Read(error));
+    }
+    heard.answers = reader.finish().map_err(Trouble::Read)?;
+    Ok(heard)
 }
 
 fn two_numbers(text: &str) -> Option<(usize, usize)> {

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::addr::{ResourceAddr, ResourceId, RunId};
-use crate::change::{Action, Step};
+use crate::change::{Action, Guard, Step};
 use crate::event::{Cost, Reach};
 use crate::resource::read::{Answers, Asked, Bytes};
 use crate::shell::Script;
@@ -28,6 +28,8 @@ pub enum HostJob {
         works: Vec<Work>,
         /// What to read afterwards.
         verify: Questions,
+        /// Where a work can cut the way to the host: in which window it must be confirmed by a new login.
+        window: Option<Window>,
     },
     /// Run a script and hand back what it prints.
     Run {
@@ -65,6 +67,29 @@ pub struct Lock {
     pub since: String,
 }
 
+/// A time in which a change must be confirmed by a new login; the host takes it back by itself otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// How long, in seconds.
+    pub seconds: u64,
+    /// Who holds the host's lock, which the new session takes over.
+    pub lock: Lock,
+}
+
+/// How a confirm window ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WindowEnd {
+    /// A new login confirmed what was done.
+    Confirmed,
+    /// It was never opened, and nothing was done.
+    Closed,
+    /// The host has taken the changes back.
+    RolledBack,
+    /// It cannot be shown that the host has taken them back.
+    Unproven,
+}
+
 /// The change of one resource, or a part of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Work {
@@ -82,6 +107,8 @@ pub struct Work {
     pub settles: Option<ResourceId>,
     /// Where the steps' standard error goes.
     pub errors: Errors,
+    /// How the host takes it back by itself, where it can cut the way to the host.
+    pub guard: Option<Guard>,
 }
 
 /// Where a step's standard error goes.
@@ -132,6 +159,8 @@ pub enum HostMessage {
         stderr: String,
         /// What the session has cost so far.
         cost: Cost,
+        /// How the confirm window ended, where there was one.
+        window: Option<WindowEnd>,
     },
     /// Another run holds the host; the last message of the job.
     Held {

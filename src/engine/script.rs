@@ -2,7 +2,7 @@
 //!
 //! Everything that is kept on a host is in one folder, `/var/lib/provision`: `lock`, `pending/`, `backup/RUN/`.
 
-use super::job::{Errors, Lock, Questions, Work};
+use super::job::{Errors, Lock, Questions, Window, Work};
 use crate::addr::{ResourceId, RunId};
 use crate::change::{Effect, Step, StepPayload};
 use crate::connection::Payload;
@@ -38,6 +38,83 @@ _lock() {
   ) 8>"$_state/lock.guard" || exit 0
 }"#;
 
+/// Takes the host's lock over from a session of the same run, `_take_over INFO`.
+const TAKE_OVER: &str = r#"_take_over() {
+  mkdir -p -m 0700 -- "$_state"
+  _boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null) || _boot=none
+  echo "$$ $(_since_boot $$) $_boot $1" >"$_state/lock"
+}"#;
+
+/// Takes back what a run that died has left unconfirmed, so that nothing is read that is about to go.
+const TAKE_BACK: &str = r#"if [ -e "$_state/window/armed" ] || [ -e "$_state/window/restoring" ]; then
+  systemctl stop provision-window.timer 2>/dev/null || :
+  sh "$_state/window/restore" >/dev/null 2>&1 || :
+fi"#;
+
+/// Opens a confirm window: `_open_window SECONDS`, with what is to be saved in `_save` and what restores it in `_restore_all`.
+///
+/// A timer of systemd ends it. A unit that is enabled for the boot ends it too, because a timer does not outlive a reboot.
+/// Whoever renames `armed` first decides: `restore` or the confirmation.
+const OPEN_WINDOW: &str = r#"_window="$_state/window"
+_open_window() (
+  set -eu
+  command -v systemd-run >/dev/null || { echo 'the host has no `systemd-run`, which would take the change back' >&2; exit 1; }
+  systemctl stop provision-window.timer 2>/dev/null || :
+  rm -rf -- "$_window"
+  mkdir -p -m 0700 -- "$_window/saved"
+  _saved="$_window/saved"; _backup=$_saved
+  eval "$_save"
+  printf '%s\n' "_state='$_state'; _saved='$_saved'; _backup='$_saved'" "$_tools" "$_restore_all" >"$_window/restore"
+  cat >/etc/systemd/system/provision-window-boot.service <<EOF
+[Unit]
+Description=Take back a change that nobody has confirmed
+DefaultDependencies=no
+RequiresMountsFor=$_window
+Before=nftables.service network-pre.target sysinit.target
+ConditionPathExists=|$_window/armed
+ConditionPathExists=|$_window/restoring
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh $_window/restore
+
+[Install]
+WantedBy=sysinit.target
+EOF
+  mkdir -p /etc/systemd/system/sysinit.target.wants
+  ln -sf ../provision-window-boot.service /etc/systemd/system/sysinit.target.wants/provision-window-boot.service
+  : >"$_window/armed"
+  sync -- "$_window/restore" "$_window/armed" "$_window" /etc/systemd/system/provision-window-boot.service \
+    /etc/systemd/system/sysinit.target.wants
+  systemd-run --quiet --collect --unit=provision-window --on-active="$1" --timer-property=AccuracySec=100ms \
+    /bin/sh "$_window/restore"
+)"#;
+
+/// Ends a restoring: begins it where nobody else decided first.
+const RESTORE_HEAD: &str = r#"_window="$_state/window"
+mv "$_window/armed" "$_window/restoring" 2>/dev/null || [ -e "$_window/restoring" ] || exit 0
+_bad="#;
+
+const RESTORE_TAIL: &str = r#"rm -f /etc/systemd/system/sysinit.target.wants/provision-window-boot.service /etc/systemd/system/provision-window-boot.service
+if [ -z "$_bad" ]; then mv "$_window/restoring" "$_window/restored"; else mv "$_window/restoring" "$_window/failed"; fi
+sync -- "$_window""#;
+
+/// Waits for the end of what is done in the window, and confirms it; says how it stands.
+const CONFIRM: &str = r#"_window="$_state/window"
+_n=0
+while [ -e "$_window/armed" ] && [ ! -e "$_window/done" ] && [ $_n -lt 600 ]; do sleep 0.1; _n=$((_n+1)); done
+if [ -e "$_window/done" ] && mv "$_window/armed" "$_window/confirmed" 2>/dev/null; then
+  systemctl stop provision-window.timer 2>/dev/null || :
+  rm -f /etc/systemd/system/sysinit.target.wants/provision-window-boot.service /etc/systemd/system/provision-window-boot.service
+fi
+_n=0
+while [ -e "$_window/restoring" ] && [ $_n -lt 300 ]; do sleep 0.1; _n=$((_n+1)); done
+[ ! -e "$_window/ends" ] || while read -r _l; do _mark ended $_l; done <"$_window/ends"
+for _s in confirmed restored failed armed restoring; do
+  [ ! -e "$_window/$_s" ] || { _mark window $_s; break; }
+done
+case $_s in confirmed|restored) rm -rf -- "$_window";; esac"#;
+
 /// Says that all was read: a reading that ends before it would take for absent what it did not come to.
 const END_OF_READING: &str = "_mark read";
 
@@ -68,7 +145,8 @@ pub(super) fn read(questions: &Questions, lock: Option<&Lock>) -> Script {
     let mut script = Script::constant(STATE);
     if let Some(lock) = lock {
         script.push(&Script::constant(LOCK));
-        script.push(&sh!("_lock {}", format!("{} {} {}", lock.owner, lock.run, lock.since)));
+        script.push(&sh!("_lock {}", info(lock)));
+        script.push(&Script::constant(TAKE_BACK));
     }
     script.push(&Script::constant(PENDING));
     script.push(&questions.script);
@@ -77,10 +155,20 @@ pub(super) fn read(questions: &Questions, lock: Option<&Lock>) -> Script {
 }
 
 /// Returns the script that does some works and reads what they changed, and what the steps take from the stream.
-pub(super) fn apply(run: &RunId, works: &[Work], verify: &Questions) -> (Script, Vec<Payload>) {
+///
+/// In a window it ends without reading: that is for the session that confirms.
+pub(super) fn apply(
+    run: &RunId,
+    works: &[Work],
+    verify: &Questions,
+    window: Option<&Window>,
+) -> (Script, Vec<Payload>) {
     let mut script = Script::constant(STATE);
     script.push(&sh!("_run={}; _backup=\"$_state/backup/$_run\"", run.as_str()));
     script.push(&Script::constant(STEP_TOOLS));
+    if let Some(window) = window {
+        script.push(&open_window(works, window));
+    }
     let mut payloads = Vec::new();
     let mut room = Room(SHORT_TOGETHER);
     for work in works {
@@ -98,7 +186,7 @@ pub(super) fn apply(run: &RunId, works: &[Work], verify: &Questions) -> (Script,
                 },
             };
             payloads.extend(payload);
-            let run = framed(work, at, step, &given);
+            let run = framed(work, at, step, &given, window);
             script.push(&sh!("if [ -z \"$_failed\" ]; then {}; [ $_r = 0 ] || _failed=1; fi", run));
         }
         for id in &work.marks {
@@ -119,20 +207,67 @@ pub(super) fn apply(run: &RunId, works: &[Work], verify: &Questions) -> (Script,
     for work in works {
         let (_, Some((at, step))) = apart(work) else { continue };
         let settle = match &work.settles {
-            Some(id) => sh!("[ $_r != 0 ] || rm -f -- \"$_state/pending/\"{}", file_name(id)),
-            None => Script::constant(":"),
+            Some(id) => sh!("if [ $_r = 0 ]; then rm -f -- \"$_state/pending/\"{}; else _failed=1; fi", file_name(id)),
+            None => Script::constant("[ $_r = 0 ] || _failed=1"),
         };
         script.push(&sh!(
             "if [ -n \"$_done_{}\" ]; then {}; {}; fi",
             work.number,
-            framed(work, at, step, &sh!("_size=0")),
+            framed(work, at, step, &sh!("_size=0"), window),
             settle
         ));
     }
+    if window.is_some() {
+        // What failed in part is taken back at once.
+        script.push(&Script::constant(
+            r#"if [ -z "$_failed" ]; then : >"$_window/done"
+elif [ -e "$_window/armed" ]; then
+  systemctl stop provision-window.timer 2>/dev/null || :
+  sh "$_window/restore"
+fi"#,
+        ));
+    } else {
+        script.push(&Script::constant("_mark verify"));
+        script.push(&verify.script);
+    }
+    script.push(&Script::constant(END_OF_READING));
+    (script, payloads)
+}
+
+/// Returns the script that saves what the works could lose, and has the host go back by itself.
+fn open_window(works: &[Work], window: &Window) -> Script {
+    let guards: Vec<_> = works.iter().filter_map(|work| work.guard.as_ref()).collect();
+    let mut save = Script::default();
+    let mut restore = Script::constant(RESTORE_HEAD);
+    for guard in &guards {
+        save.push(&guard.save);
+    }
+    // What came last goes first.
+    for guard in guards.iter().rev() {
+        restore.push(&sh!("( set -eu\n{}\n); [ $? = 0 ] || _bad=1", guard.restore));
+    }
+    restore.push(&Script::constant(RESTORE_TAIL));
+    let mut script = sh!("_save={}; _restore_all={}; _tools={}", save.text(), restore.text(), STEP_TOOLS);
+    script.push(&Script::constant(OPEN_WINDOW));
+    script.push(&sh!("_open_window {} 2>&1 || { _failed=1; _mark window closed; }", format!("{}s", window.seconds)));
+    script
+}
+
+/// Returns the script with which a new session confirms a window, takes over the lock and reads what was changed.
+pub(super) fn confirm(lock: &Lock, verify: &Questions) -> Script {
+    let mut script = Script::constant(STATE);
+    script.push(&Script::constant(LOCK));
+    script.push(&Script::constant(TAKE_OVER));
+    script.push(&sh!("_take_over {}", info(lock)));
+    script.push(&Script::constant(CONFIRM));
     script.push(&Script::constant("_mark verify"));
     script.push(&verify.script);
     script.push(&Script::constant(END_OF_READING));
-    (script, payloads)
+    script
+}
+
+fn info(lock: &Lock) -> String {
+    format!("{} {} {}", lock.owner, lock.run, lock.since)
 }
 
 /// Returns the steps of a work that are done in its turn, and the one that looks at the end.
@@ -178,20 +313,26 @@ fn short_text(bytes: &[u8]) -> Option<&str> {
     (text.len() <= SHORT && !text.contains('\0')).then_some(text)
 }
 
-/// Returns a step between its marks, with what `_payload` gives it; `$_r` is then its status.
-fn framed(work: &Work, at: usize, step: &Step, given: &Script) -> Script {
+/// Returns a step between its marks, with what `_payload` gives it; `$_r` is then its status. Within a window the host
+/// notes it too, for the session that confirms.
+fn framed(work: &Work, at: usize, step: &Step, given: &Script, window: Option<&Window>) -> Script {
+    let noted = match window {
+        Some(_) => sh!("echo \"{} {} $_r\" >>\"$_window/ends\"; ", work.number, at),
+        None => Script::default(),
+    };
     let errors = match work.errors {
         Errors::WithOutput => Script::constant("2>&1"),
         Errors::Apart => Script::default(),
     };
     // `eval` of quoted text: a syntax error in an author's command fails that step and not the whole script.
     sh!(
-        "_mark begin {} {}; {}\n( set -eu; eval {} ) {}; _r=$?\n_mark end {} {} $_r",
+        "_mark begin {} {}; {}\n( set -eu; eval {} ) {}; _r=$?\n{}_mark end {} {} $_r",
         work.number,
         at,
         given.clone(),
         step.script.text(),
         errors,
+        noted,
         work.number,
         at
     )

@@ -4,6 +4,7 @@
 //! floor knows of playbook kinds, plans or connections.
 
 pub mod inventory;
+pub mod matrix;
 pub mod node;
 pub mod playbook;
 pub mod rules;

@@ -13,6 +13,8 @@ use serde_json::Value;
 use super::content::Contents;
 use crate::addr::{HostName, ResourceAddr, ResourceId};
 use crate::diag::{Diagnostic, Diagnostics, Span};
+use crate::model::inventory::Inventory;
+use crate::model::matrix::Matrix;
 use crate::model::node::{Node, Value as NodeValue};
 use crate::model::playbook::{OnFailure, Playbook, Task};
 use crate::resource::fact;
@@ -112,6 +114,8 @@ pub struct Binder<'a> {
     tags: Tags,
     vault: Vault,
     expressions: HashMap<Span, Expression>,
+    /// The flow matrix, where a task is made from it.
+    matrix: Option<Matrix<'a>>,
 }
 
 /// What is known of a host beyond the inventory.
@@ -144,6 +148,7 @@ impl<'a> Binder<'a> {
         contents: &'a Contents,
         tags: Tags,
         vault: Vault,
+        inventory: &'a Inventory,
         problems: &mut Diagnostics,
     ) -> Self {
         let mut expressions = HashMap::new();
@@ -174,7 +179,23 @@ impl<'a> Binder<'a> {
                 problems.push(problem.suggest(tag, all.iter().copied()));
             }
         }
-        Self { playbook, renderer, contents, tags, vault, expressions }
+        let needs_flows = |task: &Task| find_kind(&task.kind).is_some_and(|kind| kind.needs_flows);
+        let is_needed = playbook.plays.iter().flat_map(|play| &play.tasks).any(needs_flows);
+        let matrix = is_needed.then(|| Matrix::build(inventory, problems));
+        Self { playbook, renderer, contents, tags, vault, expressions, matrix }
+    }
+
+    /// Returns the flow matrix, where a task is made from it.
+    pub fn matrix(&self) -> Option<&Matrix<'a>> {
+        self.matrix.as_ref()
+    }
+
+    /// Returns a host's part of the flow matrix.
+    fn flows(&self, host: &Value) -> Content {
+        let name = host.get("host").and_then(Value::as_str).unwrap_or_default();
+        let flows = self.matrix.as_ref().and_then(|matrix| Some(matrix.host(matrix.inventory().host(name)?)));
+        let flows = flows.unwrap_or_default();
+        Content::Text(serde_json::to_string(&flows).unwrap_or_default().into())
     }
 
     /// Returns the groups of facts that the playbook speaks of.
@@ -509,6 +530,7 @@ impl<'a> Binder<'a> {
     ) -> Result<Content, Unrendered> {
         let place = |path: &Utf8Path| place_of(arguments, path).unwrap_or(task.kind.span);
         match input {
+            Input::Flows => Ok(self.flows(context)),
             Input::Source(path) => self
                 .contents
                 .source(path)
@@ -626,6 +648,14 @@ impl<'a> Binder<'a> {
 }
 
 impl Bound {
+    /// Returns whether it is made from the host's part of the flow matrix.
+    pub fn needs_flows(&self) -> bool {
+        match &self.state {
+            BoundState::Ready { resource, .. } => resource.inputs().contains(&Input::Flows),
+            _ => false,
+        }
+    }
+
     /// Returns the address on a host.
     pub fn addr(&self, host: &HostName) -> ResourceAddr {
         self.id.on(host)

@@ -297,7 +297,7 @@ impl State {
                 let ending = match outcome {
                     Outcome::Unchanged => Ending::Unchanged,
                     Outcome::Changed => Ending::Changed,
-                    Outcome::Failed { .. } => Ending::Failed,
+                    Outcome::Failed { .. } | Outcome::RolledBack { .. } | Outcome::Unproven { .. } => Ending::Failed,
                     Outcome::Skipped { .. } => Ending::Skipped,
                     Outcome::NotStarted { .. } => Ending::NotStarted,
                 };
@@ -458,7 +458,10 @@ impl Told<'_> {
     fn of_failures(&self, event: &Event) -> Vec<String> {
         match event {
             Event::HostFailed { .. }
-            | Event::Finished { outcome: Outcome::Failed { .. }, .. }
+            | Event::Finished {
+                outcome: Outcome::Failed { .. } | Outcome::RolledBack { .. } | Outcome::Unproven { .. },
+                ..
+            }
             | Event::Gate { healthy: Some(false), .. } => self.of_lines(event),
             _ => Vec::new(),
         }
@@ -520,6 +523,12 @@ impl Told<'_> {
                 if !is_said {
                     lines.extend(self.output(output));
                 }
+                lines.extend(self.hint(hint.as_deref()));
+                lines
+            }
+            Outcome::RolledBack { because, hint } | Outcome::Unproven { because, hint } => {
+                let word = if matches!(outcome, Outcome::RolledBack { .. }) { "rolled back" } else { "unproven" };
+                let mut lines = vec![self.line(Tone::Bad, word, &self.with_error(&name, because))];
                 lines.extend(self.hint(hint.as_deref()));
                 lines
             }

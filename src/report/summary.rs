@@ -37,7 +37,7 @@ impl Tally {
         *match outcome {
             Outcome::Unchanged => &mut self.unchanged,
             Outcome::Changed => &mut self.changed,
-            Outcome::Failed { .. } => &mut self.failed,
+            Outcome::Failed { .. } | Outcome::RolledBack { .. } | Outcome::Unproven { .. } => &mut self.failed,
             Outcome::Skipped { .. } => &mut self.skipped,
             Outcome::NotStarted { .. } => &mut self.not_started,
         } += 1;
@@ -94,11 +94,13 @@ pub fn render(
         out.push('\n');
     }
     let failures = outcomes.iter().filter_map(|(addr, outcome)| match outcome {
-        Outcome::Failed { error, hint } => Some((addr, error, hint)),
+        Outcome::Failed { error, hint } => Some((addr, "failed", error, hint)),
+        Outcome::RolledBack { because, hint } => Some((addr, "rolled back", because, hint)),
+        Outcome::Unproven { because, hint } => Some((addr, "not confirmed", because, hint)),
         _ => None,
     });
-    for (addr, error, hint) in failures {
-        voice.push_failure(&mut out, &addr.to_string(), "failed", error, hint.as_deref());
+    for (addr, what, error, hint) in failures {
+        voice.push_failure(&mut out, &addr.to_string(), what, error, hint.as_deref());
     }
     for failure in failed {
         let what = match failure.reach {
@@ -325,9 +327,16 @@ pub fn junit(outcomes: &BTreeMap<ResourceAddr, Outcome>, failed: &[Failure], vau
     for (addr, outcome) in outcomes {
         let mut status = match outcome {
             Outcome::Unchanged | Outcome::Changed => TestCaseStatus::success(),
-            Outcome::Failed { error, hint } => {
+            Outcome::Failed { error, hint }
+            | Outcome::RolledBack { because: error, hint }
+            | Outcome::Unproven { because: error, hint } => {
                 let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-                status.set_message(said(error)).set_type("failed");
+                let kind = match outcome {
+                    Outcome::RolledBack { .. } => "rolled back",
+                    Outcome::Unproven { .. } => "not confirmed",
+                    _ => "failed",
+                };
+                status.set_message(said(error)).set_type(kind);
                 if let Some(hint) = hint {
                     status.set_description(said(hint));
                 }

@@ -129,6 +129,12 @@ fn write_change(out: &mut String, change: &Change) {
         Reverse::Steps(steps) => write_steps(out, "reverse", steps),
         Reverse::Impossible(why) => writeln!(out, "reverse: impossible, {why}").unwrap(),
     }
+    if let Some(guard) = &change.guard {
+        for (word, script) in [("save", &guard.save), ("restore", &guard.restore)] {
+            writeln!(out, "guard: {word}").unwrap();
+            script.text().lines().for_each(|line| writeln!(out, "    | {line}").unwrap());
+        }
+    }
     if change.is_no_op() {
         assert!(!change.reason.is_empty(), "a no-op has a reason");
         assert!(change.steps.is_empty(), "a no-op does nothing");

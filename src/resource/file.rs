@@ -3,11 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::managed_file::{ManagedFile, ObservedFile};
+use super::managed_file::{ManagedFile, ObservedFile, guard};
 use super::read::{Answers, Query};
 use super::spec::{HostPath, Mode, Presence, ProjectPath};
 use super::{Claim, Content, Input, Kind, ObserveError, SpecProblem};
 use crate::change::Change;
+use crate::shell::Script;
 
 /// A regular file. Give `content`, `source` or `template`, or none to manage only the attributes of a file.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -136,9 +137,22 @@ impl Kind for File {
     }
 
     fn diff(&self, observed: &ObservedFile) -> Change {
-        match self.state {
+        let change = match self.state {
             Presence::Present => self.managed().diff(self.id(), observed),
             Presence::Absent => self.managed().diff_absent(self.id(), observed),
+        };
+        match reread(&self.path) {
+            Some(after) => change.guarded_by(guard(&self.path, after)),
+            None => change,
         }
     }
+}
+
+/// Returns what has a file read again that decides who can log in, or become root; none for any other file.
+fn reread(path: &HostPath) -> Option<Script> {
+    let is_below = |folder: &str| path.as_str().starts_with(folder);
+    if is_below("/etc/ssh/sshd_config") {
+        return Some(Script::constant("systemctl try-reload-or-restart --no-block ssh.service || :"));
+    }
+    (is_below("/etc/pam.d/") || is_below("/etc/sudoers")).then(Script::default)
 }

@@ -19,6 +19,7 @@ mod command;
 mod directory;
 pub mod fact;
 mod file;
+mod firewall;
 mod group;
 mod hostname;
 mod hosts_entry;
@@ -71,6 +72,9 @@ pub trait Kind: Debug + Clone + Send + Sync + Serialize + DeserializeOwned + Jso
     /// Tasks as a playbook has them, for `provision explain`; each is checked by a test.
     const EXAMPLE: &'static str;
 
+    /// Whether its resources are made from the flow matrix of the inventory, by [`Input::Flows`].
+    const NEEDS_FLOWS: bool = false;
+
     /// What was found on a host.
     type Observed: Debug + Serialize;
 
@@ -89,7 +93,7 @@ pub trait Kind: Debug + Clone + Send + Sync + Serialize + DeserializeOwned + Jso
         vec![Claim::Resource(self.id())]
     }
 
-    /// Returns the files of the control machine whose content this resource needs, in a fixed order.
+    /// Returns what of the control machine this resource needs the content of, in a fixed order.
     fn inputs(&self) -> Vec<Input> {
         Vec::new()
     }
@@ -271,13 +275,15 @@ impl SpecProblem {
     }
 }
 
-/// A file of the control machine whose content a resource needs.
+/// Something of the control machine whose content a resource needs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Input {
     /// A template in the project's `templates` folder, to be rendered for the host.
     Template(Utf8PathBuf),
     /// A file in the project's `files` folder, taken as it is.
     Source(Utf8PathBuf),
+    /// The host's part of the flow matrix, as the JSON of a [`HostFlows`](crate::model::matrix::HostFlows).
+    Flows,
 }
 
 /// Content for a host.

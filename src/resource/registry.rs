@@ -18,6 +18,8 @@ pub struct KindEntry {
     pub summary: &'static str,
     /// Tasks as a playbook has them.
     pub example: &'static str,
+    /// Whether its resources are made from the flow matrix of the inventory.
+    pub needs_flows: bool,
     schema: fn() -> Value,
     read: ReadSpec,
 }
@@ -31,6 +33,7 @@ impl KindEntry {
             name: K::NAME,
             summary: K::SUMMARY,
             example: K::EXAMPLE,
+            needs_flows: K::NEEDS_FLOWS,
             schema: || {
                 let settings = schemars::generate::SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
                 settings.into_generator().into_root_schema_for::<K>().to_value()
@@ -78,6 +81,7 @@ static KINDS: LazyLock<Vec<KindEntry>> = LazyLock::new(|| {
         KindEntry::of::<super::command::Command>(),
         KindEntry::of::<super::directory::Directory>(),
         KindEntry::of::<super::file::File>(),
+        KindEntry::of::<super::firewall::Firewall>(),
         KindEntry::of::<super::group::Group>(),
         KindEntry::of::<super::hostname::Hostname>(),
         KindEntry::of::<super::hosts_entry::HostsEntry>(),

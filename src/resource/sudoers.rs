@@ -5,11 +5,12 @@ use std::fmt::Write;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::managed_file::{ManagedFile, ObservedFile};
+use super::managed_file::{ManagedFile, ObservedFile, guard};
 use super::read::{Answers, Query};
 use super::spec::{HostPath, Mode, Presence, ProjectPath};
 use super::{Claim, Content, Input, Kind, ObserveError, SpecProblem};
 use crate::change::Change;
+use crate::shell::Script;
 
 /// A file in `/etc/sudoers.d`. Give `rules` and `defaults`, or the text itself as `content` or `template`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -289,9 +290,12 @@ impl Kind for Sudoers {
     }
 
     fn diff(&self, observed: &ObservedFile) -> Change {
-        match self.state {
-            Presence::Present => self.managed().diff(self.id(), observed),
-            Presence::Absent => self.managed().diff_absent(self.id(), observed),
-        }
+        let managed = self.managed();
+        let change = match self.state {
+            Presence::Present => managed.diff(self.id(), observed),
+            Presence::Absent => managed.diff_absent(self.id(), observed),
+        };
+        // Who logs in to change a host becomes root by what stands here.
+        change.guarded_by(guard(&managed.path, Script::default()))
     }
 }

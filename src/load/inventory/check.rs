@@ -12,7 +12,7 @@ use jiff::civil::Date;
 use super::sections::Declared;
 use crate::addr::HostName;
 use crate::diag::{Diagnostic, Diagnostics, Span};
-use crate::model::inventory::{ConnectionKind, DIRECT, Host, Interface, Inventory, Network};
+use crate::model::inventory::{ConnectionKind, DIRECT, Host, Interface, Inventory, Network, SshDefaults};
 use crate::model::node::Spanned;
 use crate::model::selector::Selector;
 
@@ -201,9 +201,27 @@ impl Check<'_> {
             if let Some(bastion) = &plane.bastion {
                 self.refers("host", bastion.as_str(), bastion.span, &self.declared.hosts);
             }
-            self.port(plane.ssh.port.as_ref());
+            self.login(&plane.ssh);
         }
-        self.port(self.inventory.defaults.ssh.port.as_ref());
+        self.login(&self.inventory.defaults.ssh);
+    }
+
+    fn login(&mut self, ssh: &SshDefaults) {
+        self.port(ssh.port.as_ref());
+        let declared = self.declared;
+        for name in ssh.from.iter() {
+            let known = [&declared.zones, &declared.networks, &declared.endpoints, &declared.hosts];
+            self.one_of("zone, network, endpoint or host", name, &known);
+        }
+    }
+
+    /// Reports a name that nothing of several sorts has.
+    fn one_of(&mut self, what: &str, name: &Spanned<String>, declared: &[&IndexSet<Box<str>>]) {
+        let known = || declared.iter().flat_map(|names| names.iter()).map(|name| &**name);
+        if !known().any(|declared| *declared == *name.value) {
+            let problem = Diagnostic::error("unknown-name", format!("no {what} is called `{name}`")).at(name.span);
+            self.diags.push(problem.suggest(name, known()));
+        }
     }
 
     fn port(&mut self, port: Option<&Spanned<u16>>) {
@@ -373,6 +391,9 @@ impl Check<'_> {
                     let message = format!("two hosts are reached at the same address {address}");
                     self.twice("duplicate-address", first, address.span, message);
                 }
+            }
+            for name in host.forwards.iter() {
+                self.one_of("zone or network", name, &[&self.declared.zones, &self.declared.networks]);
             }
             if let Some(provider) = &host.provided_by {
                 self.refers("host", provider.host.as_str(), provider.span, &self.declared.hosts);

@@ -149,6 +149,9 @@ pub struct SshDefaults {
     /// Private key files to log in with, the first tried first; `~/` is the home folder.
     #[schemars(with = "OneOrMany<String>")]
     pub identity: OneOrMany<Spanned<Utf8PathBuf>>,
+    /// Where this tool is run: the zones, networks, endpoints or hosts that logins come from. Where nothing says so, it is
+    /// any network of a zone whose nature is `administration`.
+    pub from: OneOrMany<Spanned<String>>,
 }
 
 /// A datacenter.
@@ -441,6 +444,8 @@ pub struct HostSpec {
     pub ssh: SshSpec,
     /// Its network interfaces, by the name that the kernel gives them.
     pub interfaces: IndexMap<Spanned<String>, Interface>,
+    /// The zones and networks that the host passes packets between, as their router. Only flows of the matrix pass.
+    pub forwards: OneOrMany<Spanned<String>>,
     /// The resource that makes this host, such as `hv-1/libvirt.domain[ctl-1]`: it need not exist yet when a plan is made.
     pub provided_by: Option<Spanned<ResourceAddr>>,
     /// Variables of this host alone.

@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "the files are the tests' own")]
 
 mod faults;
+mod firewall;
 mod fleet;
 mod kinds;
 mod names;
