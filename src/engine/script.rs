@@ -119,7 +119,11 @@ case $_s in confirmed|restored) rm -rf -- "$_window";; esac"#;
 const END_OF_READING: &str = "_mark read";
 
 /// Defines what kinds' scripts use: `_payload`, `_keep` and `_restore`.
-const STEP_TOOLS: &str = r#"_payload() { if [ "$_size" = text ]; then printf %s "$_text"; else _take "$_size"; fi; }
+const STEP_TOOLS: &str = r#"_payload() {
+  [ "$_size" = text ] || { _take "$_size"; return; }
+  # The builtin does not say why it could not write; `cat` does.
+  printf %s "$_given" 2>/dev/null || { printf %s "$_given" | cat; return 1; }
+}
 _keep() {
   [ -d "$_backup" ] || mkdir -p -m 0700 -- "$_backup"
   [ ! -e "$_backup/$2" ] && [ ! -L "$_backup/$2" ] && [ ! -e "$_backup/$2.none" ] || return 0
@@ -177,11 +181,11 @@ pub(super) fn apply(
             let (payload, given) = match &step.payload {
                 StepPayload::None | StepPayload::OutputOf(_) => (None, sh!("_size=0")),
                 StepPayload::Bytes(bytes) => match short_text(&bytes.0).filter(|text| room.take(text.len() as u64)) {
-                    Some(text) => (None, sh!("_size=text; _text={}", text)),
+                    Some(text) => (None, sh!("_size=text; _given={}", text)),
                     None => (Some(Payload::Bytes(bytes.0.clone())), sh!("_size={}", bytes.0.len())),
                 },
                 StepPayload::File { path, size, .. } => match short_file(path, *size).filter(|_| room.take(*size)) {
-                    Some(text) => (None, sh!("_size=text; _text={}", text)),
+                    Some(text) => (None, sh!("_size=text; _given={}", text)),
                     None => (Some(Payload::File { path: path.clone(), size: *size }), sh!("_size={}", *size)),
                 },
             };
