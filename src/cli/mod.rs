@@ -11,6 +11,7 @@ mod graph;
 mod init;
 mod inventory;
 mod man;
+mod matrix;
 mod plan;
 mod printer;
 mod project;
@@ -109,6 +110,9 @@ enum Command {
     /// Show hosts, plays or resources as a graph, without touching any host
     #[command(after_help = "Example: provision graph -i inventories/demo --scope hosts --format svg > hosts.svg")]
     Graph(graph::GraphArgs),
+    /// Show the flow matrix by zone or by host, without touching any host
+    #[command(after_help = "Example: provision matrix -i inventories/demo --by host --limit ctl-par1-01")]
+    Matrix(matrix::MatrixArgs),
     /// Explain a kind: its arguments and an example; or templates, facts, selectors
     #[command(after_help = "Example: provision explain file")]
     Explain(explain::ExplainArgs),
@@ -163,6 +167,7 @@ fn dispatch(cli: &Cli, printer: &Printer) -> Exit {
         Command::Exec(args) => exec::run(args, common, printer),
         Command::Trust(args) => trust::run(args, common, printer),
         Command::Graph(args) => graph::run(args, common, printer),
+        Command::Matrix(args) => matrix::run(args, common, printer),
         Command::Explain(args) => explain::run(args, printer),
         Command::Schema(args) => schema::run(args, printer),
         Command::Completions(args) => completions::run(args, printer),
