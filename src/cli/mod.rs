@@ -11,6 +11,7 @@ mod graph;
 mod init;
 mod inventory;
 mod man;
+mod matrix;
 mod plan;
 mod policy;
 mod printer;
@@ -117,6 +118,9 @@ enum Command {
     /// List the rules that inventories and playbooks are checked against, or explain one
     #[command(after_help = "Example: provision rules PA022-R7")]
     Rules(rules::RulesArgs),
+    /// Show the flow matrix by zone or by host, without touching any host
+    #[command(after_help = "Example: provision matrix -i inventories/demo --by host --limit ctl-par1-01")]
+    Matrix(matrix::MatrixArgs),
     /// Explain a kind: its arguments and an example; or templates, facts, selectors
     #[command(after_help = "Example: provision explain file")]
     Explain(explain::ExplainArgs),
@@ -172,6 +176,7 @@ fn dispatch(cli: &Cli, printer: &Printer) -> Exit {
         Command::Trust(args) => trust::run(args, common, printer),
         Command::Graph(args) => graph::run(args, common, printer),
         Command::Rules(args) => rules::run(args, printer),
+        Command::Matrix(args) => matrix::run(args, common, printer),
         Command::Explain(args) => explain::run(args, printer),
         Command::Schema(args) => schema::run(args, printer),
         Command::Completions(args) => completions::run(args, printer),

@@ -156,7 +156,9 @@ impl<'a> Cx<'a> {
     /// Returns whether a host passes packets from one of its networks to another.
     pub(super) fn forwards(&self, at: usize) -> bool {
         self.forwarders.get(at).copied().unwrap_or_default()
-            || self.host(at).is_some_and(|host| !host.forwards.is_empty() || ROUTERS.iter().any(|role| host.has_role(role)))
+            || self
+                .host(at)
+                .is_some_and(|host| !host.forwards.is_empty() || ROUTERS.iter().any(|role| host.has_role(role)))
     }
 
     /// Returns the hosts in a network.

@@ -7,6 +7,7 @@
 pub mod diagnostic;
 pub mod drawing;
 pub mod findings;
+pub mod matrix;
 pub mod plan;
 pub mod progress;
 pub mod style;

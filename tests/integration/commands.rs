@@ -224,3 +224,15 @@ fn a_new_project_keeps_to_the_schemas() {
         assert_eq!(found, Vec::<String>::new(), "{file}");
     }
 }
+
+#[test]
+fn the_flow_matrix_is_shown_by_zone_and_by_host() {
+    let matrix = |words: &[&str]| printed(&[&["matrix", "-i", "inventories/demo"], words].concat());
+    for format in ["text", "csv", "markdown"] {
+        insta::assert_snapshot!(format!("matrix_{format}"), matrix(&["--format", format]));
+    }
+    insta::assert_snapshot!("matrix_of_a_host", matrix(&["--by", "host", "--limit", "ctl-par1-01"]));
+    // Every pair of the four zones is there once at least, and no pair is both allowed and denied.
+    let csv = matrix(&["--format", "csv"]);
+    assert_eq!(csv.lines().filter(|line| line.contains("\"denied\"")).count(), 4 * 4 - 4);
+}
