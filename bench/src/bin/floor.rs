@@ -48,6 +48,7 @@ struct Arguments {
 }
 
 #[tokio::main]
+#[expect(clippy::disallowed_methods, reason = "the tool's own wrappers are the tool's")]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let key = match load_secret_key(&arguments.identity, None) {
