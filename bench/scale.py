@@ -8,6 +8,7 @@ import math
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,11 @@ def inventories(figures: Figures, folder: Path, ansible: bool, repetitions: int)
             if len(json.loads(sample.stdout)["_meta"]["hostvars"]) != count:
                 raise BenchError("ansible-inventory does not list all hosts")
             figures.add(f"validate, {count} hosts", "ansible-inventory --list", sample)
+    ruled = folder / "ruled"
+    run([sys.executable, Path(__file__).with_name("ruled.py"), "10000", ruled])
+    for _ in range(repetitions):
+        sample = measure([Provision.program, "validate", "-i", ruled, "--fail-on", "warning"], cwd=folder, env=environment)
+        figures.add("validate with all packs of rules, 10000 hosts", "provision", sample)
     figures.notes["growth from 1,000 to 10,000 hosts, as an exponent"] = {
         name: round(math.log10(figures.median(f"{name}, 10000 hosts", "provision") / figures.median(f"{name}, 1000 hosts", "provision")), 2)
         for name in COMMANDS}

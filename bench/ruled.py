@@ -1,5 +1,5 @@
-#!/usr/bin/env python3
-"""Writes an inventory of many hosts that keeps to all rules, to measure with: scripts/large-inventory HOSTS FOLDER.
+#!/usr/bin/python3
+"""Writes an inventory of many hosts that keeps to all rules: `bench/ruled.py HOSTS FOLDER`.
 
 There is a site for every 500 hosts, with ten networks each. Every tenth host is of the control plane or the tools.
 """
@@ -51,6 +51,7 @@ for at, site in enumerate(sites):
 general += "flows:\n"
 for plane in CA:
     general += f"  - {{from: admin-{plane}, to: admin-{plane}, from_hosts: role=bastion & plane={plane}, tcp: 22, why: administration of {plane}}}\n"
+    general += f"  - {{from: admin-{plane}, to: admin-{plane}, to_hosts: role=bastion & plane={plane}, tcp: 22, why: administrators reach the bastions of {plane}}}\n"
     general += f"  - {{from: admin-{plane}, to: admin-tools, to_hosts: role=log, tcp: 6514, why: logs of {plane}}}\n"
     general += f"  - {{from: admin-{plane}, to: admin-tools, to_hosts: role=time, udp: 123, why: time of {plane}}}\n"
 general += "  - {from: control, to: control, from_hosts: role=etcd, to_hosts: role=etcd, tcp: 2379-2380, why: etcd}\n"
