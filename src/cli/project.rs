@@ -145,7 +145,9 @@ impl Project {
             let Some(context) = context_of(&inventory, host, &renderer, secret_use, &secrets, problems) else {
                 continue;
             };
-            hosts.push(HostInput { name: host.name.clone(), context: Arc::new(context), plays });
+            let login = (host.connection() != ConnectionKind::Local).then(|| endpoint(&inventory, host)).flatten();
+            let login = login.map(|endpoint| endpoint.user);
+            hosts.push(HostInput { name: host.name.clone(), context: Arc::new(context), login, plays });
         }
         if hosts.is_empty() && !problems.has_errors() {
             let problem = Diagnostic::error("no-hosts", "no play is for any of the hosts that are left");

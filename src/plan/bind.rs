@@ -29,6 +29,8 @@ pub struct HostInput {
     pub name: HostName,
     /// Its variables and identity, as templates see them.
     pub context: Arc<Value>,
+    /// Who logs in there for the run; none on this machine itself.
+    pub login: Option<String>,
     /// The plays that are for this host, by position in the playbook.
     pub plays: Vec<usize>,
 }
@@ -255,6 +257,9 @@ impl<'a> Binder<'a> {
         for bound in &mut all {
             if let BoundState::Ready { resource, .. } = &mut bound.state {
                 resource.learn_owned(&owned);
+                if let Some(login) = &host.login {
+                    resource.learn_login(login);
+                }
             }
         }
         self.resolve_notifies(&mut all, problems);

@@ -8,6 +8,7 @@ mod faults;
 mod firewall;
 mod fleet;
 mod kinds;
+mod lockout;
 mod names;
 mod order;
 mod runs;
