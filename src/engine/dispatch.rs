@@ -4,12 +4,13 @@
 //! an earlier step printed, goes step by step; one that only a running task can tell is decided when its turn comes.
 
 mod alone;
+mod arrive;
 mod ended;
 mod gate;
 mod jobs;
 mod segment;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use futures_util::future::LocalBoxFuture;
@@ -19,6 +20,7 @@ use serde_json::Value;
 use super::job::{Lock, WindowEnd};
 use super::{Fleet, HostFailure, Listener, ObservedHost};
 use crate::addr::{HostName, ResourceAddr, RunId};
+use crate::diag::Sources;
 use crate::event::{Outcome, Reach};
 use crate::graph::VertexId;
 use crate::journal::{Journal, JournalError};
@@ -54,6 +56,8 @@ pub struct ApplyRequest<'a> {
     pub fleet: &'a Fleet,
     /// What binds tasks to hosts.
     pub binder: &'a Binder<'a>,
+    /// Where the tasks stand.
+    pub sources: &'a Sources,
     /// The playbook.
     pub playbook: &'a Playbook,
     /// The graph.
@@ -113,6 +117,8 @@ struct Dispatcher<'a> {
     changed: RefCell<BTreeSet<ResourceAddr>>,
     registered: RefCell<BTreeMap<HostName, Value>>,
     gate_failures: RefCell<BTreeMap<usize, usize>>,
+    /// The hosts that are brought in this run, once they were observed.
+    arrived: &'a BTreeMap<HostName, OnceCell<ObservedHost>>,
 }
 
 /// What one job on a host brought.
@@ -139,6 +145,8 @@ impl ApplyRequest<'_> {
     pub async fn run(&self, journal: &mut Journal) -> (Applied, Option<JournalError>) {
         let count = self.order.dag.len();
         let unmet = self.order.dag.vertices().map(|(id, _)| self.order.dag.before(id).count()).collect();
+        let awaited = self.observed.iter().filter(|(_, host)| host.plan.awaits.is_some());
+        let arrived = awaited.map(|(name, _)| (name.clone(), OnceCell::new())).collect();
         let dispatcher = Dispatcher {
             request: self,
             journal: RefCell::new(journal),
@@ -150,6 +158,7 @@ impl ApplyRequest<'_> {
             changed: RefCell::default(),
             registered: RefCell::default(),
             gate_failures: RefCell::default(),
+            arrived: &arrived,
         };
         dispatcher.walk().await;
         let applied = Applied { outcomes: dispatcher.outcomes.into_inner(), lost: dispatcher.lost.into_inner() };
@@ -180,7 +189,12 @@ impl<'a> Dispatcher<'a> {
             }
             let Some(finished) = running.next().await else { break };
             for (id, status) in finished.vertices {
-                self.finish(id, status, &mut ready);
+                if status == Status::Waiting {
+                    self.set_status(id, status);
+                    ready.push_back(id);
+                } else {
+                    self.finish(id, status, &mut ready);
+                }
             }
         }
     }
@@ -228,6 +242,10 @@ impl<'a> Dispatcher<'a> {
                 if let Some(status) = self.resolve_now(id, vertex, host) {
                     return Begun::Finished(status);
                 }
+                if self.arrived.get(host).is_some_and(|arrived| arrived.get().is_none()) {
+                    self.set_status(id, Status::Running);
+                    return Begun::Running(Box::pin(self.arrive(id, host)));
+                }
                 if let Vertex::Resource { at, .. } = vertex
                     && !self.is_simple(host, *at)
                 {
@@ -267,7 +285,7 @@ impl<'a> Dispatcher<'a> {
             self.not_started(vertex, because);
             return Some(Status::Blocks(because.to_owned()));
         }
-        let observed = self.request.observed.get(host)?;
+        let observed = self.observed(host)?;
         match vertex {
             Vertex::Resource { at, .. } => {
                 let entry = observed.plan.entries.get(*at)?;
@@ -301,7 +319,13 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn entry(&self, host: &HostName, at: usize) -> Option<&'a Entry> {
-        self.request.observed.get(host)?.plan.entries.get(at)
+        self.observed(host)?.plan.entries.get(at)
+    }
+
+    /// Returns what is known of a host: what was observed at the beginning, or when it came.
+    fn observed(&self, host: &HostName) -> Option<&'a ObservedHost> {
+        let arrived = self.arrived.get(host).and_then(OnceCell::get);
+        arrived.or_else(|| self.request.observed.get(host))
     }
 
     fn entry_of(&self, id: VertexId) -> Option<&'a Entry> {

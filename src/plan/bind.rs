@@ -31,6 +31,8 @@ pub struct HostInput {
     pub context: Arc<Value>,
     /// Who logs in there for the run; none on this machine itself.
     pub login: Option<String>,
+    /// What brings the host, where it is a guest of another: it need not be there before.
+    pub provided_by: Option<ResourceAddr>,
     /// The plays that are for this host, by position in the playbook.
     pub plays: Vec<usize>,
 }

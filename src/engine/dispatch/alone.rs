@@ -22,7 +22,7 @@ impl<'a> Dispatcher<'a> {
     /// or only now can be told what is to be done.
     pub(super) async fn run_alone(&self, id: VertexId, host: &'a HostName, at: usize) -> Finished {
         let done = |status| Finished { vertices: vec![(id, status)] };
-        let Some(observed) = self.request.observed.get(host) else { return done(Status::Done) };
+        let Some(observed) = self.observed(host) else { return done(Status::Done) };
         let (Some(entry), Some(bound)) = (observed.plan.entries.get(at), observed.bounds.get(at)) else {
             return done(Status::Done);
         };
@@ -47,7 +47,9 @@ impl<'a> Dispatcher<'a> {
         }
         let mut reading = Reading::default();
         plan::questions(std::slice::from_ref(&again)).into_iter().for_each(|query| reading.ask(query));
-        let report = self.job(host, HostJob::Read { questions: script::questions(&reading), lock: None }, &[]).await;
+        let report = self
+            .job(host, HostJob::Read { questions: script::questions(&reading), lock: None, patience: None }, &[])
+            .await;
         if let Some(failure) = report.failure {
             return done(self.conclude(host, entry, Err(self.lose(host, failure))));
         }

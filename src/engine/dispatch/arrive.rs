@@ -1,5 +1,6 @@
 //! Arrivals: a host that this run brings is waited for, observed, and then treated as if it had been there before.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use super::super::{HostFailure, ObserveRequest, Purpose};
@@ -34,7 +35,7 @@ impl Dispatcher<'_> {
         };
         let mut problems = Diagnostics::default();
         let bounds = self.request.binder.bind(input, Known::default(), &mut problems);
-        let found = Default::default();
+        let found = RefCell::new(Diagnostics::default());
         let groups: BTreeSet<String> = self.request.binder.facts_used();
         let observed = request.observe(input, bounds, &groups, &found).await;
         let observed = observed.and_then(|observed| {
@@ -46,10 +47,14 @@ impl Dispatcher<'_> {
             let error = "how many tasks there are for it depends on its facts, which nobody knew before".to_owned();
             Err(HostFailure { error, hint: Some("run again, now that it is there".to_owned()), reach: Reach::Reached })
         });
+        let wrong = found.borrow().iter().next().map(|problem| problem.message.clone());
         match observed {
             Ok(observed) => drop(arrived.set(observed)),
             // Its vertices see that it is lost.
-            Err(failure) => drop(self.lose(host, failure)),
+            Err(mut failure) => {
+                failure.error.extend(wrong.iter().flat_map(|what| [": ", what]));
+                drop(self.lose(host, failure));
+            }
         }
         again
     }

@@ -60,14 +60,14 @@ impl Dispatcher<'_> {
     }
 
     pub(super) fn changed_in(&self, host: &HostName, play: usize) -> bool {
-        let Some(observed) = self.request.observed.get(host) else { return false };
+        let Some(observed) = self.observed(host) else { return false };
         let changed = self.changed.borrow();
         let handled = observed.plan.handlers.get(&play).is_some_and(|h| h.iter().any(|h| h.is_pending));
         handled || observed.plan.entries.iter().any(|e| e.play == play && changed.contains(&e.id.on(host)))
     }
 
     pub(super) async fn is_healthy(&self, host: &HostName, play: usize) -> Result<(), String> {
-        let (Some(input), Some(observed)) = (self.request.inputs.get(host), self.request.observed.get(host)) else {
+        let (Some(input), Some(observed)) = (self.request.inputs.get(host), self.observed(host)) else {
             return Ok(());
         };
         let registered = json!({});
@@ -76,8 +76,9 @@ impl Dispatcher<'_> {
         for bound in checks {
             let mut reading = Reading::default();
             plan::questions(std::slice::from_ref(&bound)).into_iter().for_each(|query| reading.ask(query));
-            let report =
-                self.job(host, HostJob::Read { questions: script::questions(&reading), lock: None }, &[]).await;
+            let report = self
+                .job(host, HostJob::Read { questions: script::questions(&reading), lock: None, patience: None }, &[])
+                .await;
             if let Some(failure) = report.failure {
                 return Err(failure.error);
             }

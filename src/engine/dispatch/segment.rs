@@ -18,7 +18,7 @@ use crate::resource::read::Reading;
 const WINDOW_LIMIT: usize = 64;
 
 /// The kinds whose changes only write to files of the host, and may stand between two that share a confirm window.
-const BRIEF: [&str; 13] = [
+const BRIEF: [&str; 14] = [
     "authorized_key",
     "block",
     "directory",
@@ -28,6 +28,7 @@ const BRIEF: [&str; 13] = [
     "hostname",
     "hosts_entry",
     "link",
+    "network.link",
     "sudoers",
     "sysctl",
     "timezone",
@@ -125,7 +126,7 @@ impl<'a> Dispatcher<'a> {
 
     /// Returns what is refreshed at the end of a play, because of what changed or is about to.
     pub(super) fn handlers(&self, host: &HostName, play: usize, about_to: &BTreeSet<ResourceId>) -> Vec<&'a Handler> {
-        let Some(observed) = self.request.observed.get(host) else { return Vec::new() };
+        let Some(observed) = self.observed(host) else { return Vec::new() };
         let changed = self.changed.borrow();
         let all = observed.plan.handlers.get(&play).map(Vec::as_slice).unwrap_or_default();
         all.iter()
@@ -137,7 +138,7 @@ impl<'a> Dispatcher<'a> {
     }
 
     pub(super) fn handlers_are_simple(&self, host: &HostName, play: usize) -> bool {
-        let Some(observed) = self.request.observed.get(host) else { return true };
+        let Some(observed) = self.observed(host) else { return true };
         let all = observed.plan.handlers.get(&play).map(Vec::as_slice).unwrap_or_default();
         all.iter().all(|handler| handler.steps.iter().all(is_simple_step))
     }
@@ -151,7 +152,7 @@ impl<'a> Dispatcher<'a> {
         for id in &vertices {
             match self.request.order.dag.get(*id) {
                 Some(Vertex::Resource { host, at }) => {
-                    let Some(observed) = self.request.observed.get(host) else { continue };
+                    let Some(observed) = self.observed(host) else { continue };
                     let (Some(entry), Some(bound)) = (observed.plan.entries.get(*at), observed.bounds.get(*at)) else {
                         continue;
                     };
