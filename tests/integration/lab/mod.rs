@@ -12,3 +12,4 @@ mod names;
 mod order;
 mod runs;
 mod trouble;
+mod verify;
