@@ -27,7 +27,7 @@ use crate::proof::judge::{self, Witness};
 use crate::proof::probe::{self, Heard};
 use crate::proof::{Cell, Finding, Note, Proof, Seen, VERSION, Verdict, network};
 use crate::report::findings::{self, Checked};
-use crate::report::proof::View;
+use crate::report::proof::{View, junit as proof_junit};
 use crate::report::{Counted, ProgressMode};
 use crate::resource::firewall;
 use crate::resource::read::{Answers, Query, Reading};
@@ -61,7 +61,7 @@ enum Format {
     Json,
     /// The findings as SARIF 2.1.0
     Sarif,
-    /// The findings as JUnit XML
+    /// The connections by zones, and the findings, as JUnit XML
     Junit,
 }
 
@@ -192,7 +192,7 @@ fn print(args: &VerifyArgs, view: &View<'_>, checked: &Checked<'_>, printer: &Pr
         }
         Format::Human | Format::Json => printer.json(&serde_json::to_value(view.proof).unwrap_or_default()),
         Format::Sarif => printer.json(&findings::sarif(checked)),
-        Format::Junit => printer.data(&findings::junit(checked)),
+        Format::Junit => printer.data(&proof_junit(view, checked)),
     }
 }
 
@@ -215,8 +215,11 @@ struct Verifying<'a> {
 impl Verifying<'_> {
     async fn ask(&self, hosts: &[&Host], listener: &Listener<'_>) -> Asked {
         let every = |_: usize| true;
+        let inventory = self.matrix.inventory();
+        let (hosts, without): (Vec<&Host>, Vec<&Host>) =
+            hosts.iter().partition(|host| route(inventory, host).is_some());
         let readings: BTreeMap<HostName, Reading> = hosts
-            .iter()
+            .into_iter()
             .map(|host| {
                 let mut reading = Reading::default();
                 network::queries().into_iter().for_each(|query| reading.ask(query));
@@ -224,7 +227,11 @@ impl Verifying<'_> {
                 (host.name.clone(), reading)
             })
             .collect();
-        let (answers, failed) = engine::ask(self.fleet, &readings, listener).await;
+        let (answers, mut failed) = engine::ask(self.fleet, &readings, listener).await;
+        for host in without {
+            let error = "it has no address to log in to".to_owned();
+            failed.insert(host.name.clone(), HostFailure { error, hint: None, reach: Reach::Reached });
+        }
         let mut asked = Asked { failed, ..Asked::default() };
         for (host, answers) in &answers {
             asked.reached.insert(host.clone());
@@ -232,7 +239,7 @@ impl Verifying<'_> {
                 Ok(heard) => drop(asked.heard.insert(host.clone(), heard)),
                 Err(problem) => drop(asked.problems.insert(host.clone(), problem)),
             }
-            let flows = self.matrix.inventory().host(host.as_str()).map(|host| self.matrix.host(host));
+            let flows = inventory.host(host.as_str()).map(|host| self.matrix.host(host));
             match network::parse(&flows.unwrap_or_default(), answers) {
                 Ok(network) => drop(asked.networks.insert(host.clone(), network)),
                 Err(problem) => drop(asked.problems.insert(host.clone(), problem)),

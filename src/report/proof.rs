@@ -2,10 +2,13 @@
 //!
 //! Where the inventory speaks of it and what to do next stands in the findings, which are drawn apart from this.
 
+mod junit;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+pub use self::junit::junit;
 use super::style::{Color, Tone, count, escape, width_of, wrap};
 use crate::model::inventory::Inventory;
 use crate::model::matrix::Transport;
@@ -80,8 +83,12 @@ impl View<'_> {
                 continue;
             }
             let _ = writeln!(out, "\n{}{}", self.color.paint(tone, heading), self.word(":", " :"));
-            for cell in cells.iter().take(LISTED) {
-                self.cell(&mut out, cell);
+            for (connection, seen) in cells.iter().take(LISTED).map(|cell| self.told(cell)) {
+                for (text, indent) in [(connection, 2), (seen, 4)] {
+                    for line in wrap(&escape(&text), self.width.saturating_sub(indent).max(30)) {
+                        let _ = writeln!(out, "{:indent$}{line}", "");
+                    }
+                }
             }
             let more = cells.len().saturating_sub(LISTED);
             if more > 0 {
@@ -146,8 +153,8 @@ impl View<'_> {
         out
     }
 
-    /// Adds one connection: who, to where, and what was seen.
-    fn cell(&self, out: &mut String, cell: &Cell) {
+    /// Tells of one connection: who and to where; and what was expected and seen.
+    fn told(&self, cell: &Cell) -> (String, String) {
         let transport = match cell.transport {
             Transport::Tcp => "tcp",
             Transport::Udp => "udp",
@@ -169,11 +176,7 @@ impl View<'_> {
             (_, Some(note)) => format!("{seen}{}{note}", self.word(": ", " : ")),
             (_, None) => seen.to_owned(),
         };
-        for (text, indent) in [(line, 2), (format!("{expected}{but}{told}"), 4)] {
-            for line in wrap(&escape(&text), self.width.saturating_sub(indent).max(30)) {
-                let _ = writeln!(out, "{:indent$}{line}", "");
-            }
-        }
+        (line, format!("{expected}{but}{told}"))
     }
 
     /// Adds what was not tried, and why.
@@ -325,6 +328,18 @@ hosts:
         insta::assert_snapshot!("proof_60", text(Lang::En, Color::Never, 60));
         insta::assert_snapshot!("proof_french", text(Lang::Fr, Color::Never, 80));
         assert!(text(Lang::En, Color::Never, 60).lines().all(|line| width_of(line) <= 60));
+    }
+
+    #[test]
+    fn zones_are_cases_of_junit() {
+        let (proof, inventory) = (proof(), inventory());
+        let (lang, color) = (Lang::En, Color::Never);
+        let view = View { proof: &proof, inventory: &inventory, left_out: 0, untried: &[], lang, color, width: 80 };
+        let (problems, sources) = (Diagnostics::default(), Sources::default());
+        let inventory = Some(&inventory);
+        let checked =
+            crate::report::findings::Checked { problems: &problems, report: None, inventory, sources: &sources, lang };
+        insta::assert_snapshot!("proof_junit", junit(&view, &checked));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::policy::{Conflict, Finding, Lang, Report, Rule, Waived, conflicts_of,
 pub use code_quality::code_quality;
 pub use json::to_json;
 pub use junit::junit;
+pub(in crate::report) use junit::suites;
 pub use listing::{explain, list, list_json};
 pub use sarif::sarif;
 pub use summary::{notes, summary};
