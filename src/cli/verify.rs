@@ -25,7 +25,7 @@ use crate::policy::{self, Lang, Level, Report};
 use crate::proof::expect::{self, Expectations, Probe, Scope, Untried};
 use crate::proof::judge::{self, Witness};
 use crate::proof::probe::{self, Heard};
-use crate::proof::{Cell, Finding, Note, Proof, Seen, VERSION, Verdict, network};
+use crate::proof::{Cell, Expected, Finding, Note, Proof, Seen, VERSION, Verdict, network};
 use crate::report::findings::{self, Checked};
 use crate::report::proof::{View, junit as proof_junit};
 use crate::report::{Counted, ProgressMode};
@@ -261,7 +261,12 @@ impl Verifying<'_> {
     /// allowed among the datagrams of its flow, of what is denied among those that it has dropped.
     async fn counted(&self, asked: &Asked) -> BTreeSet<usize> {
         let cells = judged(self.expectations, self.matrix, asked);
-        let is_silent = |cell: &Cell| cell.seen == Seen::Silent && asked.reached.contains(&cell.to);
+        // A kernel says "port unreachable" only a few times in a second, so its silence proves nothing either.
+        let is_silent = |cell: &Cell| {
+            let is_dropped = cell.expected == Expected::Allowed && cell.seen == Seen::Dropped;
+            let is_udp = cell.transport == Transport::Udp && asked.reached.contains(&cell.to);
+            is_udp && (is_dropped || cell.seen == Seen::Silent)
+        };
         let probes = self.expectations.probes.iter().zip(&cells).enumerate();
         let silent: BTreeMap<usize, &Probe> =
             probes.filter(|(_, (_, cell))| is_silent(cell)).map(|(number, (probe, _))| (number, probe)).collect();

@@ -191,6 +191,21 @@ impl View<'_> {
                 Lang::Fr => format!("{} de {host} : {why}", french(number, "connexion")),
             });
         }
+        let is_half = |cell: &&Cell| cell.note == Some(Note::AroundNotTried);
+        let half = self.proof.cells.iter().filter(is_half).count();
+        if half > 0 {
+            let (en, fr) = (count(half, "connection"), french(half, "connexion"));
+            lines.push(match self.lang {
+                Lang::En => {
+                    format!("around the source's own filter: {en}, so the destination's was not proved by them")
+                }
+                Lang::Fr => {
+                    format!(
+                        "en contournant le filtre de la source : {fr} ; le filtre propre à la destination n'en est pas prouvé"
+                    )
+                }
+            });
+        }
         if self.left_out > 0 {
             let number = self.left_out;
             lines.push(match self.lang {
@@ -291,7 +306,7 @@ hosts:
         let (one_admin, two_admin) = (("one", "10.1.0.1"), ("two", "10.1.0.2"));
         let held = Some(Note::HeldBackBySource);
         let cells = vec![
-            cell(one_admin, two_admin, 22, Seen::Dropped, Verdict::Proved, None),
+            cell(one_admin, two_admin, 22, Seen::Dropped, Verdict::Proved, Some(Note::AroundNotTried)),
             cell(one, two, 2379, Seen::Connected, Verdict::Proved, None),
             cell(two, one, 2379, Seen::Dropped, Verdict::Contradicted, None),
             cell(three, one, 22, Seen::Dropped, Verdict::Contradicted, held),

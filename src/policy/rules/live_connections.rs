@@ -266,7 +266,9 @@ fn open(cx: &Cx<'_>, found: &mut Found, wanted: Sort) {
 fn flows_pass(cx: &Cx<'_>, found: &mut Found) {
     let mut closed: BTreeMap<(usize, &str), Vec<&Contradiction>> = BTreeMap::new();
     for case in contradictions(cx) {
-        if let Some(flow) = case.flow {
+        // Of a host that lets nobody in, only the way to log in to it is told: all its flows have the same trouble.
+        let is_other = is_closed(cx, &case.to) && !is_login(cx, case);
+        if let Some(flow) = case.flow.filter(|_| !is_other) {
             closed.entry((flow, case.to.as_str())).or_default().push(case);
         }
     }
@@ -284,7 +286,7 @@ fn flows_pass(cx: &Cx<'_>, found: &mut Found) {
             "see that both hosts have loaded their rules, that a route leads there, and that what lies between lets it pass",
             "voyez que les deux hôtes ont chargé leurs règles, qu'une route y mène et que ce qui est entre eux le laisse passer"
         );
-        let help = match other_way_out(cx, first) {
+        let help = match other_way_out(cx, first).filter(|_| !is_closed(cx, &first.to)) {
             Some(way) => format!("{way}\n{help}"),
             None => help,
         };
@@ -313,6 +315,17 @@ fn flows_pass(cx: &Cx<'_>, found: &mut Found) {
         }
         found.push(finding);
     }
+}
+
+/// Returns whether a host is there, and the tool cannot log in to it.
+fn is_closed(cx: &Cx<'_>, host: &HostName) -> bool {
+    cx.network.is_some_and(|network| network.closed.contains_key(host))
+}
+
+/// Returns whether a connection is the one by which the tool logs in.
+fn is_login(cx: &Cx<'_>, case: &Contradiction) -> bool {
+    let access = cx.inventory.host(case.to.as_str()).and_then(|host| cx.inventory.ssh(host));
+    case.transport == Transport::Tcp && access.is_some_and(|access| access.port == case.port)
 }
 
 /// Tells where a source sends a connection to, where that is not by the interface that has the address it comes from.
