@@ -168,10 +168,14 @@ fn as_the_matrix(cx: &Cx<'_>, found: &mut Found) {
             found.push(Finding::new(subject("hosts", name), message).at(host.span).hosts([at]));
         }
         for (table, rules) in others {
+            let rules = match rules {
+                1 => say!(cx, "{rules} rule", "{rules} règle"),
+                _ => say!(cx, "{rules} rules", "{rules} règles"),
+            };
             let message = say!(
                 cx,
-                "`{name}` has a table `{table}` of somebody else ({rules} rules)",
-                "`{name}` a une table `{table}` d'un autre ({rules} règles)"
+                "`{name}` has a table `{table}` of somebody else ({rules})",
+                "`{name}` a une table `{table}` d'un autre ({rules})"
             );
             let help = say!(
                 cx,

@@ -159,18 +159,26 @@ fn a_fleet_that_is_as_its_flow_matrix_is_proved_and_what_is_changed_by_hand_is_n
     lab.on("ctl-2", "systemctl restart nftables");
     fleet.is_green();
 
-    // A listener, and an address: of a zone that the host does not stand in, and of one that it does.
+    // A listener; an address of a zone that the host does not stand in, and of one that it does; a card; a table of others.
     fleet.listen("hv-1", "8080");
     fleet.finds(
-        &[("hv-1", "ip addr add 10.20.0.99/32 dev eno2"), ("hv-2", "ip addr add 10.30.0.98/32 dev eno2")],
+        &[
+            ("hv-1", "ip addr add 10.20.0.99/32 dev eno2"),
+            ("hv-2", "ip addr add 10.30.0.98/32 dev eno2"),
+            ("ctl-2", "ip link add eno9 type veth peer name eno10; ip link set eno9 up"),
+            ("ctl-2", "nft add table ip nat; nft add chain ip nat mine; nft add rule ip nat mine accept"),
+        ],
         &[
             ("BP028-R80", "hv-1", "listens on tcp/8080 at every address, and no flow leads there"),
             ("SNC-13.2.a", "hv-1", "stands in the zone `control` by 10.20.0.99 on `eno2`"),
             ("SNC-8.1.a", "hv-2", "10.30.0.98 on `eno2`"),
+            ("SNC-13.2.a", "ctl-2", "a network card `eno9` that is on"),
+            ("SNC-13.2.e", "ctl-2", "a table `ip nat` of somebody else (1 rule)"),
         ],
     );
     lab.on("hv-1", "systemctl stop listen-8080; ip addr del 10.20.0.99/32 dev eno2");
     lab.on("hv-2", "ip addr del 10.30.0.98/32 dev eno2");
+    lab.on("ctl-2", "ip link del eno9; nft delete table ip nat");
     fleet.is_green();
 
     // A hypervisor that passes packets on, another that sends by it, and a tunnel past every filter.
