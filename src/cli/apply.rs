@@ -178,6 +178,7 @@ fn apply(args: &ApplyArgs, playbook: &Utf8Path, saved: Option<&SavedPlan>, commo
         let request = ApplyRequest {
             fleet: &fleet,
             binder: &binder,
+            sources: &sources,
             playbook: &project.playbook,
             order: &order,
             inputs: &inputs,
@@ -255,6 +256,7 @@ impl Session<'_> {
             facts: Default::default(),
             lock,
             purpose: Purpose::Apply,
+            patience: None,
             listener: &listener,
         };
         let result = tokio::select! {

@@ -59,7 +59,7 @@ pub(super) fn run(args: &FactsArgs, common: &Common, printer: &Printer) -> Exit 
     let last = runtime.block_on(async {
         let fleet = fleet::start(connector, vec![route], common);
         let questions = Questions { script: reading.script(), asked: reading.asked() };
-        let last = fleet.call(&host.name, HostJob::Read { questions, lock: None }, |_| {}).await;
+        let last = fleet.call(&host.name, HostJob::Read { questions, lock: None, patience: None }, |_| {}).await;
         fleet.close().await;
         last
     });

@@ -69,6 +69,7 @@ pub(super) fn run(args: &PlanArgs, common: &Common, printer: &Printer) -> Exit {
             facts: Default::default(),
             lock: None,
             purpose: Purpose::Plan,
+            patience: None,
             listener: &listener,
         };
         let result = tokio::select! {

@@ -145,7 +145,10 @@ impl Project {
             let Some(context) = context_of(&inventory, host, &renderer, secret_use, &secrets, problems) else {
                 continue;
             };
-            hosts.push(HostInput { name: host.name.clone(), context: Arc::new(context), plays });
+            let login = (host.connection() != ConnectionKind::Local).then(|| endpoint(&inventory, host)).flatten();
+            let login = login.map(|endpoint| endpoint.user);
+            let provided_by = host.provided_by.as_ref().map(|by| by.value.clone());
+            hosts.push(HostInput { name: host.name.clone(), context: Arc::new(context), login, provided_by, plays });
         }
         if hosts.is_empty() && !problems.has_errors() {
             let problem = Diagnostic::error("no-hosts", "no play is for any of the hosts that are left");
@@ -179,7 +182,11 @@ impl Project {
                 }
             }
         }
-        let order = order::build(&self.playbook, &bounds, &mut found);
+        let brought = |host: &HostName| {
+            let host = self.inventory.host(host.as_str())?;
+            Some(&host.provided_by.as_ref()?.value)
+        };
+        let order = order::build(&self.playbook, &bounds, &brought, &mut found);
         if let Some(matrix) = binder.matrix() {
             // A firewall that is made of a matrix without the tool's own way locks it out.
             let filtered = bounds.iter().filter(|(_, bounds)| bounds.iter().any(Bound::needs_flows));

@@ -327,6 +327,22 @@ impl ConnectError {
         }
     }
 
+    /// Returns whether a host that is only being brought up would say the same for ever: who it is, or what we are, is wrong.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Bastion { source, .. } => source.is_final(),
+            Self::Unreachable { why, .. } => matches!(why, Unreachable::Dns),
+            Self::HostKeyUnknown { .. }
+            | Self::HostKeyMismatch { .. }
+            | Self::HostKeyRevoked { .. }
+            | Self::HostCertificate { .. }
+            | Self::HostKeyUnreadable { .. }
+            | Self::KeyFile { .. }
+            | Self::File(_) => true,
+            _ => false,
+        }
+    }
+
     /// Returns whether another attempt may fare better. A refused login or a wrong host key never does.
     pub(super) fn is_passing(&self) -> bool {
         match self {

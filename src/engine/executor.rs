@@ -52,8 +52,12 @@ pub(super) async fn run(
     while let Some(Order { job, replies, afterwards }) = orders.recv().await {
         // The limit is on hosts that are being worked on; a session that only waits costs no more than its memory.
         let permit = active.acquire().await;
-        let last = executor.perform(job, &replies).await;
-        replies.send(last).ok();
+        let is_reading = matches!(job, HostJob::Read { .. });
+        tokio::select! {
+            last = executor.perform(job, &replies) => drop(replies.send(last)),
+            // A reading that nobody waits for any more is given up; a change is done to its end.
+            () = replies.closed(), if is_reading => executor.session = None,
+        }
         drop(replies);
         if afterwards == Afterwards::Close
             && let Some(session) = executor.session.take()
@@ -160,7 +164,12 @@ impl Executor {
     ) -> Result<HostMessage, Trouble> {
         let reads = matches!(job, HostJob::Read { .. } | HostJob::Apply { .. });
         let heard = match job {
-            HostJob::Read { questions, lock } => self.read(&questions, lock.as_ref(), replies).await?,
+            HostJob::Read { questions, lock, patience } => {
+                if let Some(seconds) = patience {
+                    self.await_host(Duration::from_secs(seconds), replies).await?;
+                }
+                self.read(&questions, lock.as_ref(), replies).await?
+            }
             HostJob::Apply { run, works, verify, window: None } => self.apply(&run, &works, &verify, replies).await?,
             HostJob::Apply { run, works, verify, window: Some(window) } => {
                 self.apply_in_window(&run, &works, &verify, &window, replies).await?
@@ -326,6 +335,25 @@ impl Executor {
         let request = Request::new(script::confirm(&window.lock, verify), READ_SILENCE);
         let heard = exchange(session.as_mut(), request, verify.asked.clone(), false, replies).await?;
         Ok((session, heard))
+    }
+
+    /// Tries until a host that is being brought up lets us in.
+    async fn await_host(
+        &mut self,
+        patience: Duration,
+        replies: &mpsc::UnboundedSender<HostMessage>,
+    ) -> Result<(), Trouble> {
+        let deadline = Instant::now() + patience;
+        replies.send(HostMessage::Connecting).ok();
+        while self.session.is_none() {
+            match self.connect.open(&self.route).await {
+                Ok(session) => self.session = Some(session),
+                // A host that boots may also refuse for a moment, as long as its accounts are not there.
+                Err(error) if Instant::now() >= deadline || error.is_final() => return Err(Trouble::Connect(error)),
+                Err(_) => tokio::time::sleep(REBOOT_POLL).await,
+            }
+        }
+        Ok(())
     }
 
     async fn await_reboot(

@@ -19,6 +19,8 @@ pub enum HostJob {
         questions: Questions,
         /// Who takes the host's lock.
         lock: Option<Lock>,
+        /// How long to try to reach it, in seconds, where it is only being brought up.
+        patience: Option<u64>,
     },
     /// Change the host, and read afterwards what was changed.
     Apply {

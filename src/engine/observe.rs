@@ -3,13 +3,16 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use super::executor::Afterwards;
 use super::job::{HostJob, HostMessage, Lock};
 use super::{Fleet, HostFailure, Listener, script};
 use crate::addr::{HostName, ResourceId};
+use crate::change::{Action, Change};
 use crate::diag::{Diagnostics, Sources};
 use crate::event::{Event, Reach};
 use crate::plan::bind::{Binder, Bound, BoundState, HostInput, Known};
@@ -35,6 +38,8 @@ pub struct ObserveRequest<'a> {
     pub lock: Option<Lock>,
     /// Whether the hosts are needed again.
     pub purpose: Purpose,
+    /// How long to try to reach a host, in seconds, where it is only being brought up.
+    pub patience: Option<u64>,
     /// Who is told.
     pub listener: &'a Listener<'a>,
 }
@@ -71,37 +76,93 @@ impl ObserveRequest<'_> {
         let mut groups: BTreeSet<String> = self.binder.facts_used();
         groups.extend(self.facts.iter().cloned());
         let (this, groups, found_by_all) = (&self, &groups, &found);
+        let mut guests: Vec<(&HostInput, oneshot::Sender<HostFailure>)> = Vec::new();
         let mut waiting: FuturesUnordered<_> = self
             .hosts
             .iter()
             .map(|host| {
                 let own = bounds.remove(&host.name).unwrap_or_default();
-                async move { (host.name.clone(), this.observe(host, own, groups, found_by_all).await) }
+                let (tell, told) = oneshot::channel();
+                if host.provided_by.is_some() {
+                    guests.push((host, tell));
+                }
+                async move {
+                    let observing = std::pin::pin!(this.observe(host, own, groups, found_by_all));
+                    let result = match select(observing, told).await {
+                        Either::Left((result, _)) => result,
+                        Either::Right((Ok(failure), _)) => Err(failure),
+                        Either::Right((Err(_), observing)) => observing.await,
+                    };
+                    (host.name.clone(), result)
+                }
             })
             .collect();
         let (mut observed, mut failed) = (BTreeMap::new(), BTreeMap::new());
         while let Some((host, result)) = waiting.next().await {
             match result {
                 Ok(state) => {
+                    // A guest that this host is still to bring need not be tried until its address times out.
+                    for (guest, tell) in guests.extract_if(.., |(guest, _)| is_missing(guest, &host, &state)) {
+                        let error = format!("{} is not there yet", guest.name);
+                        tell.send(HostFailure { error, hint: None, reach: Reach::Unreachable }).ok();
+                    }
                     observed.insert(host, state);
                 }
                 Err(failure) => {
-                    (self.listener)(Event::HostFailed {
-                        host: host.clone(),
-                        error: failure.error.clone(),
-                        hint: failure.hint.clone(),
-                        reach: failure.reach,
-                    });
-                    failed.insert(host, failure);
+                    failed.insert(host.clone(), failure);
+                    // Whether it is only not there yet, what brings it will tell.
+                    if !self.hosts.iter().any(|input| input.name == host && input.provided_by.is_some()) {
+                        self.tell_failed(&host, &failed);
+                    }
                 }
             }
         }
         drop(waiting);
+        for input in self.hosts.iter().filter(|input| input.provided_by.is_some()) {
+            match self.awaited(input, &observed, &failed) {
+                Some(awaited) => {
+                    failed.remove(&input.name);
+                    observed.insert(input.name.clone(), awaited);
+                }
+                None => self.tell_failed(&input.name, &failed),
+            }
+        }
         problems.extend(found.into_inner());
         (observed, failed)
     }
 
-    async fn observe(
+    fn tell_failed(&self, host: &HostName, failed: &BTreeMap<HostName, HostFailure>) {
+        let Some(HostFailure { error, hint, reach }) = failed.get(host) else { return };
+        let (error, hint, reach) = (error.clone(), hint.clone(), *reach);
+        (self.listener)(Event::HostFailed { host: host.clone(), error, hint, reach });
+    }
+
+    /// Returns what is known of a host that cannot be reached because what brings it is still to be done.
+    fn awaited(
+        &self,
+        host: &HostInput,
+        observed: &BTreeMap<HostName, ObservedHost>,
+        failed: &BTreeMap<HostName, HostFailure>,
+    ) -> Option<ObservedHost> {
+        let by = host.provided_by.as_ref()?;
+        let is_away = failed.get(&host.name)?.reach == Reach::Unreachable;
+        // What brings it may be a guest itself, and not be there either.
+        let is_brought = observed
+            .get(&by.host)
+            .is_some_and(|machine| machine.plan.entries.iter().any(|entry| entry.id == by.id && entry.is_pending()));
+        if !is_away || !is_brought {
+            return None;
+        }
+        let bounds = self.binder.bind(host, Known::default(), &mut Diagnostics::default());
+        let plan = plan::await_host(&host.name, by, &bounds, self.sources, self.binder.vault());
+        Some(ObservedHost { plan, bounds, facts: Value::Null })
+    }
+
+    /// Observes one host.
+    ///
+    /// # Errors
+    /// The text says why it takes no part.
+    pub(super) async fn observe(
         &self,
         host: &HostInput,
         mut bounds: Vec<Bound>,
@@ -151,7 +212,7 @@ impl ObserveRequest<'_> {
         lock: Option<Lock>,
         may_read_again: bool,
     ) -> Result<(Answers, BTreeSet<ResourceId>), HostFailure> {
-        let job = HostJob::Read { questions: script::questions(reading), lock };
+        let job = HostJob::Read { questions: script::questions(reading), lock, patience: self.patience };
         let is_last = self.purpose == Purpose::Plan && !may_read_again;
         let afterwards = if is_last { Afterwards::Close } else { Afterwards::Keep };
         let last = self.fleet.order(host, job, afterwards, |message| {
@@ -177,6 +238,13 @@ impl ObserveRequest<'_> {
             }),
         }
     }
+}
+
+/// Returns whether what brings `guest` is to be made on `host` first.
+fn is_missing(guest: &HostInput, host: &HostName, state: &ObservedHost) -> bool {
+    let Some(by) = guest.provided_by.as_ref().filter(|by| by.host == *host) else { return false };
+    let is_made = |change: &Change| change.action == Action::Create;
+    state.plan.entries.iter().any(|entry| entry.id == by.id && entry.change().is_some_and(is_made))
 }
 
 fn ask_all(reading: &mut Reading, queries: Vec<Query>) {

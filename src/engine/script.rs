@@ -70,6 +70,7 @@ _open_window() (
 Description=Take back a change that nobody has confirmed
 DefaultDependencies=no
 RequiresMountsFor=$_window
+After=local-fs.target
 Before=nftables.service network-pre.target sysinit.target
 ConditionPathExists=|$_window/armed
 ConditionPathExists=|$_window/restoring

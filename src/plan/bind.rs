@@ -29,6 +29,10 @@ pub struct HostInput {
     pub name: HostName,
     /// Its variables and identity, as templates see them.
     pub context: Arc<Value>,
+    /// Who logs in there for the run; none on this machine itself.
+    pub login: Option<String>,
+    /// What brings the host, where it is a guest of another: it need not be there before.
+    pub provided_by: Option<ResourceAddr>,
     /// The plays that are for this host, by position in the playbook.
     pub plays: Vec<usize>,
 }
@@ -255,6 +259,9 @@ impl<'a> Binder<'a> {
         for bound in &mut all {
             if let BoundState::Ready { resource, .. } = &mut bound.state {
                 resource.learn_owned(&owned);
+                if let Some(login) = &host.login {
+                    resource.learn_login(login);
+                }
             }
         }
         self.resolve_notifies(&mut all, problems);

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::addr::{HostName, ResourceId};
+use crate::addr::{HostName, ResourceAddr, ResourceId};
 use crate::change::{Change, Reverse, Shown, Step, TextChange};
 use crate::diag::Sources;
 use crate::model::playbook::OnFailure;
@@ -33,6 +33,9 @@ pub struct HostPlan {
     pub entries: Vec<Entry>,
     /// What is refreshed at the end of each play that has something to refresh, by the play's position.
     pub handlers: BTreeMap<usize, Vec<Handler>>,
+    /// What brings the host, where it is not there yet: then nothing is known of its resources.
+    #[serde(default)]
+    pub awaits: Option<ResourceAddr>,
 }
 
 /// What was decided for one resource.
@@ -167,7 +170,22 @@ pub fn decide(
         });
     }
     let handlers = handlers(bounds, &entries, pending);
-    HostPlan { host: host.clone(), entries, handlers }
+    HostPlan { host: host.clone(), entries, handlers, awaits: None }
+}
+
+/// Says of all resources of a host that it is not there yet, and that `by` brings it.
+pub fn await_host(host: &HostName, by: &ResourceAddr, bounds: &[Bound], sources: &Sources, vault: &Vault) -> HostPlan {
+    let mut plan = decide(host, bounds, &Answers::default(), &BTreeSet::new(), sources, vault);
+    for entry in &mut plan.entries {
+        if !matches!(entry.decision, Decision::Skipped { .. }) {
+            entry.decision =
+                Decision::KnownAfterApply { because: format!("the host is not there yet, {by} brings it") };
+            entry.observed = Value::Null;
+        }
+    }
+    plan.handlers = handlers(bounds, &plan.entries, &BTreeSet::new());
+    plan.awaits = Some(by.clone());
+    plan
 }
 
 /// Decides for one resource.

@@ -54,8 +54,13 @@ pub struct Order {
     pub batches: HashMap<(usize, usize), Vec<HostName>>,
 }
 
-/// Builds the graph of a run and reports what makes one impossible, each cycle with the lines that made it.
-pub fn build(playbook: &Playbook, hosts: &[(HostName, Vec<Bound>)], problems: &mut Diagnostics) -> Order {
+/// Builds the graph of a run, with `brought_by` for what brings a host, and reports what makes one impossible, each cycle with the lines that made it.
+pub fn build<'a>(
+    playbook: &Playbook,
+    hosts: &[(HostName, Vec<Bound>)],
+    brought_by: &dyn Fn(&HostName) -> Option<&'a ResourceAddr>,
+    problems: &mut Diagnostics,
+) -> Order {
     let mut order = Order::default();
     let mut by_addr: HashMap<ResourceAddr, VertexId> = HashMap::new();
     // Of each play and host, the first and the last vertex.
@@ -91,6 +96,14 @@ pub fn build(playbook: &Playbook, hosts: &[(HostName, Vec<Bound>)], problems: &m
             }
         }
         order.chains.insert(host.clone(), chain);
+    }
+
+    // A guest's first task waits for what brings the guest, where this run does that.
+    for (host, chain) in &order.chains {
+        let brought = brought_by(host).and_then(|addr| by_addr.get(addr));
+        if let (Some(before), Some(first)) = (brought, chain.first()) {
+            order.dag.edge(*before, *first);
+        }
     }
 
     let mut done: BTreeMap<usize, VertexId> = BTreeMap::new();

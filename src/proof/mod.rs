@@ -4,6 +4,12 @@
 //! and the reader of what it says, and [`judge`] compares. A [`Proof`] is what is left of it: plain data with a version,
 //! which `verify --out` writes and whoever draws the matrix reads. Nothing here touches a host.
 
+pub mod expect;
+pub mod judge;
+pub mod network;
+pub mod probe;
+mod words;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -56,9 +62,13 @@ pub struct Cell {
     pub verdict: Verdict,
     /// Why the flow is there that allows it; none where no flow does.
     pub flow: Option<String>,
-    /// What else is known, such as why it was not tried.
+    /// What was seen of packets that got around the source's own filter, where a connection is denied: what the source alone
+    /// holds back is open to whoever owns the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
+    pub around: Option<Seen>,
+    /// What else is to be known of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Note>,
 }
 
 /// What the flow matrix says of a connection.
@@ -109,6 +119,28 @@ pub enum Verdict {
     Undecided,
     /// Nobody knows: a host was not reached.
     NotTried,
+}
+
+/// What else is to be known of a connection that was tried, or was not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Note {
+    /// The source could not be asked.
+    SourceUnreachable,
+    /// The probes of the source came to no end.
+    ProbesFailed,
+    /// The source does not have the address that it was to connect from.
+    NoAddress,
+    /// The destination answers nobody, not even on its wire.
+    DestinationGone,
+    /// The destination is there, but the tool cannot log in to it.
+    DestinationClosed,
+    /// Only the source's own filter holds it back: the destination takes it.
+    HeldBackBySource,
+    /// Whether the destination's own filter holds it back could not be tried.
+    AroundNotTried,
+    /// That no answer came proves nothing: who listens there need not answer.
+    NeedNotAnswer,
 }
 
 /// A breach of a rule that the hosts showed.

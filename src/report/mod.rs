@@ -11,6 +11,7 @@ pub mod matrix;
 pub mod page;
 pub mod plan;
 pub mod progress;
+pub mod proof;
 pub mod style;
 pub mod summary;
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
 
 use super::style::{Color, Tone, count, escape, width_of, wrap};
-use crate::addr::{HostName, ResourceId};
+use crate::addr::{HostName, ResourceAddr, ResourceId};
 use crate::change::{Action, AttributeChange, Change, Reverse, Shown, Step, TextChange};
 use crate::event::Reach;
 use crate::plan::{Decision, Entry, Handler, HostPlan};
@@ -189,6 +189,11 @@ fn blocks<'a>(plans: &'a [HostPlan], options: &Options) -> IndexMap<(String, Str
     let mut blocks: IndexMap<(String, String), Vec<&HostPlan>> = IndexMap::new();
     for plan in plans {
         let mut changes = String::new();
+        if let Some(by) = plan.awaits.as_ref().filter(|_| !options.verbose) {
+            push_awaited(&mut changes, plan, by, options);
+            blocks.entry((changes, counted(plan))).or_default().push(plan);
+            continue;
+        }
         for part in parts(plan) {
             match part {
                 Part::Entry(entry) => push_entry(&mut changes, entry, options, &mut diffs),
@@ -198,6 +203,16 @@ fn blocks<'a>(plans: &'a [HostPlan], options: &Options) -> IndexMap<(String, Str
         blocks.entry((changes, counted(plan))).or_default().push(plan);
     }
     blocks
+}
+
+/// Says in one line what is to be done on a host that is not there yet: nobody knows more.
+fn push_awaited(out: &mut String, plan: &HostPlan, by: &ResourceAddr, options: &Options) {
+    let number = plan.entries.iter().filter(|entry| entry.is_pending()).count();
+    let sign = options.color.paint(tone_of(Action::Create), &format!("{:>3}", Action::Create.sign())).into_owned();
+    let what = format!("{} (the host is not there yet, {by} brings it)", count(number, "resource"));
+    let mut lines = wrap(&escape(&what), options.width.saturating_sub(INDENT)).into_iter();
+    let _ = writeln!(out, "{sign} {}", lines.next().unwrap_or_default());
+    push_lines(out, INDENT, &lines.collect::<Vec<_>>());
 }
 
 /// What is shown of a plan, in order.
@@ -791,7 +806,7 @@ mod tests {
         for (play, handler) in handlers {
             by_play.entry(play).or_default().push(handler);
         }
-        HostPlan { host: host.into(), entries, handlers: by_play }
+        HostPlan { host: host.into(), entries, handlers: by_play, awaits: None }
     }
 
     fn unchanged(number: usize) -> impl Iterator<Item = Entry> {

@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::managed_file::backup_name;
 use super::read::{Answers, Query, Want};
 use super::spec::{HostPath, Presence};
 use super::text_edit::{WhenMissing, edit_backup, edit_script, observed_text, restore_edit};
-use super::{Kind, ObserveError, SpecProblem};
-use crate::change::{Action, AttributeChange, Attributes, Change, Shown, Step};
+use super::{Kind, ObserveError, SpecProblem, way};
+use crate::change::{Action, AttributeChange, Attributes, Change, Guard, Shown, Step};
 use crate::sh;
 use crate::shell::Script;
 
@@ -45,6 +46,9 @@ pub struct AuthorizedKey {
     /// Whether the keys are to be there.
     #[serde(default)]
     state: Presence,
+    /// Whether the run itself logs in as this user.
+    #[serde(skip)]
+    is_login: bool,
 }
 
 /// The public keys' types that sshd of Debian 12 accepts.
@@ -247,6 +251,18 @@ if [ "$3" = remove ] && [ ! -s "$new" ]; then rm -f authorized_keys; else mv -fT
         Step::new(title, script).with_bytes(Self::table(edits))
     }
 
+    /// Returns how a host goes back by itself to the keys that are in the user's home now.
+    fn home_guard(&self) -> Guard {
+        let find = sh!(
+            "_home=~{}\ncase $_home in /*) ;; *) echo {} >&2; exit 1;; esac\n",
+            self.user,
+            format!("the home of {} is not known", self.user)
+        );
+        let name = backup_name(&format!("keys of {}", self.user));
+        let save = find.clone().then(sh!("_keep \"$_home/.ssh/authorized_keys\" {}", name));
+        Guard { save, restore: find.then(sh!("_restore \"$_home/.ssh/authorized_keys\" {}", name)) }
+    }
+
     /// Returns what becomes of each key that is not as it should be, and how to take it back.
     fn edits(&self, observed: &ObservedKeys) -> (Edits, Edits, Vec<AttributeChange>) {
         let (mut forward, mut back, mut attributes) = (Vec::new(), Vec::new(), Vec::new());
@@ -408,6 +424,10 @@ impl Kind for AuthorizedKey {
         problems
     }
 
+    fn learn_login(&mut self, user: &str) {
+        self.is_login = self.user == user;
+    }
+
     fn queries(&self) -> Vec<Query> {
         if let Some(path) = &self.path {
             return vec![Query::Path(path.as_str().to_owned(), Want::Content)];
@@ -510,9 +530,9 @@ fi"#,
         };
         change.attributes = keys.into_iter().chain(permissions).collect();
         if let Some(path) = &self.path {
-            return change
-                .step(self.root_step(path, &forward))
-                .reversed_by(vec![restore_edit(path, &edit_backup(self))]);
+            let change =
+                change.step(self.root_step(path, &forward)).reversed_by(vec![restore_edit(path, &edit_backup(self))]);
+            return if self.is_login { change.guarded_by(way::guard(path, Script::default())) } else { change };
         }
         let mode = |found: &Option<Permissions>, otherwise: &str| {
             found.as_ref().map_or(otherwise.to_owned(), |found| found.mode.clone())
@@ -540,7 +560,7 @@ fi"#,
             Presence::Absent => "remove",
         };
         let user = &self.user;
-        change
+        let change = change
             .step(self.home_step(format!("{verb} keys of {user}"), &forward, modes, Empty::Stays, Script::default()))
             .reversed_by(vec![self.home_step(
                 format!("take back the keys of {user}"),
@@ -548,7 +568,8 @@ fi"#,
                 (&folder_mode, &file_mode),
                 empty,
                 then,
-            )])
+            )]);
+        if self.is_login { change.guarded_by(self.home_guard()) } else { change }
     }
 }
 

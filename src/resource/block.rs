@@ -8,7 +8,7 @@ use super::managed_file::sha256;
 use super::read::{Answers, Query, Want};
 use super::spec::{HostPath, Mode, Presence};
 use super::text_edit::{WhenMissing, edit_backup, edit_script, observed_text, restore_edit};
-use super::{Kind, ObserveError, SpecProblem};
+use super::{Kind, ObserveError, SpecProblem, way};
 use crate::change::{Action, AttributeChange, Attributes, Change, Shown, Step, TextChange};
 use crate::sh;
 use crate::shell::Script;
@@ -393,7 +393,8 @@ printf '%s %s\n' "${_one%%:*}" "${_last%%:*}""#,
         {
             change.text = Some(TextChange { before: observed.text.as_str().into(), after: after.into() });
         }
-        change.step(self.edit_step()).reversed_by(vec![restore_edit(&self.path, &edit_backup(self))])
+        let change = change.step(self.edit_step()).reversed_by(vec![restore_edit(&self.path, &edit_backup(self))]);
+        way::guarded(change, &self.path)
     }
 }
 

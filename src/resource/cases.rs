@@ -23,6 +23,9 @@ struct Case {
     inputs: Vec<String>,
     #[serde(default)]
     answers: Value,
+    /// Who logs in for the run.
+    #[serde(default)]
+    login: Option<String>,
 }
 
 #[test]
@@ -75,6 +78,9 @@ fn render(kind: &str, case: Case) -> String {
     }
     if !case.inputs.is_empty() {
         resource.supply(case.inputs.into_iter().map(|text| Content::Text(text.into())).collect());
+    }
+    if let Some(login) = &case.login {
+        resource.learn_login(login);
     }
     let mut reading = Reading::default();
     for query in resource.queries() {

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::managed_file::{backup_name, restore_step};
 use super::read::{Answers, FileKind, Query, Want};
 use super::spec::{HostPath, Mode, Presence};
-use super::{Claim, Kind, ObserveError, SpecProblem};
+use super::{Claim, Kind, ObserveError, SpecProblem, way};
 use crate::change::{Action, AttributeChange, Attributes, Change, Shown, Step};
 use crate::sh;
 use crate::shell::Script;
@@ -401,9 +401,10 @@ done"#,
     }
 
     fn diff(&self, observed: &ObservedDirectory) -> Change {
-        match self.state {
+        let change = match self.state {
             Presence::Present => self.diff_present(observed),
             Presence::Absent => self.diff_absent(observed),
-        }
+        };
+        way::guarded(change, &self.path)
     }
 }

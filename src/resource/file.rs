@@ -3,12 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::managed_file::{ManagedFile, ObservedFile, guard};
+use super::managed_file::{ManagedFile, ObservedFile};
 use super::read::{Answers, Query};
 use super::spec::{HostPath, Mode, Presence, ProjectPath};
-use super::{Claim, Content, Input, Kind, ObserveError, SpecProblem};
+use super::{Claim, Content, Input, Kind, ObserveError, SpecProblem, way};
 use crate::change::Change;
-use crate::shell::Script;
 
 /// A regular file. Give `content`, `source` or `template`, or none to manage only the attributes of a file.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -141,18 +140,6 @@ impl Kind for File {
             Presence::Present => self.managed().diff(self.id(), observed),
             Presence::Absent => self.managed().diff_absent(self.id(), observed),
         };
-        match reread(&self.path) {
-            Some(after) => change.guarded_by(guard(&self.path, after)),
-            None => change,
-        }
+        way::guarded(change, &self.path)
     }
-}
-
-/// Returns what has a file read again that decides who can log in, or become root; none for any other file.
-fn reread(path: &HostPath) -> Option<Script> {
-    let is_below = |folder: &str| path.as_str().starts_with(folder);
-    if is_below("/etc/ssh/sshd_config") {
-        return Some(Script::constant("systemctl try-reload-or-restart --no-block ssh.service || :"));
-    }
-    (is_below("/etc/pam.d/") || is_below("/etc/sudoers")).then(Script::default)
 }

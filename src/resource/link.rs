@@ -7,7 +7,7 @@ use serde_json::json;
 use super::managed_file::{backup_name, restore_step};
 use super::read::{Answers, FileKind, Query, Want};
 use super::spec::{HostPath, Presence};
-use super::{Claim, Kind, ObserveError, SpecProblem};
+use super::{Claim, Kind, ObserveError, SpecProblem, way};
 use crate::change::{Action, Attributes, Change, Step};
 use crate::sh;
 
@@ -192,9 +192,10 @@ impl Kind for Link {
     }
 
     fn diff(&self, observed: &ObservedLink) -> Change {
-        match self.state {
+        let change = match self.state {
             Presence::Present => self.diff_present(observed),
             Presence::Absent => self.diff_absent(observed),
-        }
+        };
+        way::guarded(change, &self.path)
     }
 }

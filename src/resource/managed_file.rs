@@ -14,7 +14,7 @@ use super::Content;
 use super::read::{Answers, CONTENT_LIMIT, FileKind, PathState, Query, Want};
 use super::spec::{HostPath, Mode};
 use crate::addr::ResourceId;
-use crate::change::{Action, Attributes, Change, Guard, Step, StepPayload, TextChange};
+use crate::change::{Action, Attributes, Change, Step, StepPayload, TextChange};
 use crate::sh;
 use crate::shell::Script;
 
@@ -298,12 +298,6 @@ pub(super) fn diff_absent(path: &HostPath, id: ResourceId, observed: &ObservedFi
             ))
             .reversed_by(vec![restore_step(path)]),
     }
-}
-
-/// Returns how a host goes back by itself to what is at `path` now; `after` makes what reads it read it again.
-pub(super) fn guard(path: &HostPath, after: Script) -> Guard {
-    let name = backup_name(path.as_str());
-    Guard { save: sh!("_keep {} {}", path, name), restore: sh!("_restore {} {}", path, name).then(after) }
 }
 
 fn remove_file_step(path: &HostPath) -> Step {

@@ -19,7 +19,7 @@ mod command;
 mod directory;
 pub mod fact;
 mod file;
-mod firewall;
+pub mod firewall;
 mod group;
 mod hostname;
 mod hosts_entry;
@@ -42,6 +42,7 @@ mod timer;
 mod timezone;
 mod unit;
 mod user;
+mod way;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -108,6 +109,9 @@ pub trait Kind: Debug + Clone + Send + Sync + Serialize + DeserializeOwned + Jso
         None
     }
 
+    /// Learns who logs in to the host for the run, for a kind that could shut that account out.
+    fn learn_login(&mut self, _user: &str) {}
+
     /// Learns what all resources of the host own, for a kind that removes what nobody owns.
     fn learn_owned(&mut self, _owned: &BTreeSet<Claim>) {}
 
@@ -152,6 +156,8 @@ pub trait Resource: Debug + Send + Sync {
     fn supplied(&self) -> Option<&Content>;
     /// Returns the specification as the task's arguments give it.
     fn specification(&self) -> Value;
+    /// See [`Kind::learn_login`].
+    fn learn_login(&mut self, user: &str);
     /// See [`Kind::learn_owned`].
     fn learn_owned(&mut self, owned: &BTreeSet<Claim>);
     /// See [`Kind::queries`].
@@ -193,6 +199,10 @@ impl<K: Kind> Resource for K {
 
     fn specification(&self) -> Value {
         serde_json::to_value(self).unwrap_or_default()
+    }
+
+    fn learn_login(&mut self, user: &str) {
+        Kind::learn_login(self, user);
     }
 
     fn learn_owned(&mut self, owned: &BTreeSet<Claim>) {

@@ -562,6 +562,11 @@ impl Kind for Package {
                 problems.push(SpecProblem::new("names", format!("`{name}` is named twice")));
             }
         }
+        if self.is_removal() && self.all().into_iter().any(|name| name.split(':').next() == Some("openssh-server")) {
+            let problem =
+                SpecProblem::new("state", "without `openssh-server` nobody, nor this tool, gets to the host again");
+            problems.push(problem.help("a host that is given up is reinstalled or switched off instead"));
+        }
         if let Some(version) = &self.version {
             let (beginning, rest) = version.split_once('*').unwrap_or((version, ""));
             let is_version = |c: char| c.is_ascii_alphanumeric() || ".+-~:".contains(c);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::read::{Answers, Query, UnitState};
-use super::{Claim, Kind, ObserveError, SpecProblem, systemd};
+use super::{Claim, Kind, ObserveError, SpecProblem, systemd, way};
 use crate::addr::ResourceId;
 use crate::change::{Action, Attributes, Change, Step};
 use crate::sh;
@@ -286,7 +286,7 @@ impl Kind for Service {
             change = change.step(look);
         }
         reverse.reverse();
-        change.reversed_by(reverse)
+        way::guarded_unit(change.reversed_by(reverse), &unit)
     }
 
     fn refresh(&self) -> Option<Vec<Step>> {

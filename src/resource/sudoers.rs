@@ -5,10 +5,10 @@ use std::fmt::Write;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::managed_file::{ManagedFile, ObservedFile, guard};
+use super::managed_file::{ManagedFile, ObservedFile};
 use super::read::{Answers, Query};
 use super::spec::{HostPath, Mode, Presence, ProjectPath};
-use super::{Claim, Content, Input, Kind, ObserveError, SpecProblem};
+use super::{Claim, Content, Input, Kind, ObserveError, SpecProblem, way};
 use crate::change::Change;
 use crate::shell::Script;
 
@@ -296,6 +296,6 @@ impl Kind for Sudoers {
             Presence::Absent => managed.diff_absent(self.id(), observed),
         };
         // Who logs in to change a host becomes root by what stands here.
-        change.guarded_by(guard(&managed.path, Script::default()))
+        change.guarded_by(way::guard(&managed.path, Script::default()))
     }
 }

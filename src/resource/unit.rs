@@ -8,7 +8,7 @@ use super::managed_file::{ManagedFile, ObservedFile};
 use super::parts::{in_folder, join};
 use super::read::{Answers, Query, UnitState, Want};
 use super::spec::{HostPath, Mode, Presence, ProjectPath};
-use super::{Claim, Content, Input, Kind, ObserveError, SpecProblem, systemd};
+use super::{Claim, Content, Input, Kind, ObserveError, SpecProblem, systemd, way};
 use crate::change::{Attributes, Change, Reverse, Step};
 use crate::sh;
 
@@ -256,9 +256,10 @@ impl Kind for Unit {
     }
 
     fn diff(&self, observed: &ObservedUnit) -> Change {
-        match self.state {
+        let change = match self.state {
             Presence::Present => self.diff_present(observed),
             Presence::Absent => self.diff_absent(observed),
-        }
+        };
+        way::guarded(change, &self.path())
     }
 }

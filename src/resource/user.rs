@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::managed_file::backup_name;
 use super::read::{AccountState, Answers, Query, Want, password_digest};
 use super::spec::{AccountName, HostPath, Presence};
-use super::{Kind, ObserveError, SpecProblem};
+use super::{Kind, ObserveError, SpecProblem, way};
 use crate::change::{Attributes, Change, Shown, Step};
 use crate::sh;
 use crate::shell::Script;
@@ -66,6 +66,9 @@ pub struct User {
     /// Whether the user is to be there.
     #[serde(default)]
     state: Presence,
+    /// Whether the run itself logs in as this user.
+    #[serde(skip)]
+    is_login: bool,
 }
 
 /// A password: locked, or a hash.
@@ -588,6 +591,10 @@ impl Kind for User {
         problems
     }
 
+    fn learn_login(&mut self, user: &str) {
+        self.is_login = self.name.as_str() == user;
+    }
+
     fn queries(&self) -> Vec<Query> {
         let hash = self.password.as_ref().and_then(Password::hash).map(str::to_owned);
         let mut queries = vec![Query::User(self.name())];
@@ -615,11 +622,15 @@ impl Kind for User {
     }
 
     fn diff(&self, observed: &ObservedUser) -> Change {
-        match (self.state, &observed.found) {
+        let change = match (self.state, &observed.found) {
             (Presence::Present, None) => self.create(observed.home_exists),
             (Presence::Present, Some(found)) => self.update(found, observed.home_exists),
             (Presence::Absent, None) => Change::no_op(self.id(), "it is not there, as wanted"),
             (Presence::Absent, Some(found)) => self.delete(found),
+        };
+        match way::guard_by_reverse(&change, self.keep_hash()).filter(|_| self.is_login) {
+            Some(guard) => change.guarded_by(guard),
+            None => change,
         }
     }
 }

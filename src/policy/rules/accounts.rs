@@ -48,6 +48,19 @@ pub(super) const RULES: &[Rule] = &[
         },
         check: visitors,
     },
+    Rule {
+        id: "PROV-OPERATOR-EXPIRED",
+        pack: Pack::Hardening,
+        level: Level::Error,
+        kind: Kind::S,
+        needs: Needs::Inventory,
+        also: &[],
+        text: Words {
+            en: "nobody administers after their rights have ended",
+            fr: "personne n'administre après la fin de ses droits",
+        },
+        check: ended,
+    },
 ];
 
 /// Names of accounts that are nobody's.
@@ -122,6 +135,19 @@ fn reviewed(cx: &Cx<'_>, found: &mut Found) {
         "{told} of {all} administrators say when their rights were reviewed",
         "{told} administrateurs sur {all} disent quand leurs droits ont été revus"
     ));
+}
+
+fn ended(cx: &Cx<'_>, found: &mut Found) {
+    for (name, operator) in &cx.inventory.operators {
+        let Some(day) = operator.expires.as_ref().filter(|day| day.value < cx.today) else { continue };
+        let message = say!(cx, "the rights of `{name}` ended on {day}", "les droits de `{name}` ont pris fin le {day}");
+        let help = say!(
+            cx,
+            "remove the operator, or renew the date after a review",
+            "retirez l'administrateur, ou renouvelez la date après une revue"
+        );
+        found.push(Finding::new(subject("operators", name), message).at(day.span).help(help));
+    }
 }
 
 fn visitors(cx: &Cx<'_>, found: &mut Found) {

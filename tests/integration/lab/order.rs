@@ -1,6 +1,55 @@
 //! What runs where, when and after what: conditions, loops, outputs, failures that are allowed, and the order of hosts.
 
-use super::fleet::{Lab, is_possible};
+use super::fleet::{Lab, is_possible, outcomes};
+
+/// A machine that is off when the plan is made, and that something which the first host does switches on.
+#[test]
+fn a_host_that_another_brings_is_planned_before_it_is_there_and_waited_for() {
+    if !is_possible("lab::a_host_that_another_brings_is_planned_before_it_is_there_and_waited_for") {
+        return;
+    }
+    let lab = Lab::plain("brought", 2);
+    lab.write(
+        "inventory/hosts.yaml",
+        "defaults: {ssh: {user: provision}}
+hosts:
+  host-001: {ssh: {address: 10.99.0.1}}
+  host-002: {ssh: {address: 10.99.0.2}, provided_by: 'host-001/file[/srv/switch]'}
+",
+    );
+    lab.write(
+        "playbooks/site.yaml",
+        r#"name: Guests
+plays:
+  - name: guests
+    hosts: host-002
+    tasks:
+      - file: {path: /srv/name, content: "{{ facts.os.id }} {{ host }}"}
+        notify: service[guest]
+      - unit: {name: guest.service, content: "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n"}
+      - service: {name: guest, state: running}
+  - name: machines
+    hosts: host-001
+    tasks:
+      - file: {path: /srv/first, content: x}
+      - file: {path: /srv/switch, content: "on"}
+"#,
+    );
+    lab.fault("host-002", &["kill"]);
+    let plan = lab.provision(&["plan", "--detailed-exitcode"]).expect(2);
+    assert!(plan.stdout.contains("the host is not there yet, host-001/file[/srv/switch] brings it"), "{}", plan.stdout);
+    lab.provision(&["plan", "--out", "saved.plan"]).expect(0);
+    let running = lab.command(&["apply", "saved.plan", "--yes", "--json"]).spawn().unwrap();
+    lab.wait_until("host-001", "test -e /srv/switch");
+    lab.fault("host-002", &["boot"]);
+    let output = running.wait_with_output().unwrap();
+    let (said, wrong) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{said}{wrong}");
+    let ends = outcomes(said.lines().last().unwrap());
+    assert_eq!(ends["host-002/service[guest]"]["outcome"], "changed", "{said}");
+    assert_eq!(lab.on("host-002", "cat /srv/name; systemctl is-active guest"), "debian host-002active\n");
+    lab.expect_nothing_to_do();
+}
 
 #[test]
 fn conditions_loops_and_outputs_choose_what_is_done() {
