@@ -5,15 +5,17 @@ use clap::{Args, ValueEnum};
 
 use super::Common;
 use super::exit::Exit;
+use super::policy::LangChoice;
 use super::printer::Printer;
 use super::project::{Project, SecretUse, limited, load_inventory};
 use crate::diag::{Diagnostics, Sources};
+use crate::policy::Lang;
 use crate::report::drawing::{self, Drawing};
 
 /// Arguments of `graph`.
 #[derive(Debug, Args)]
 pub struct GraphArgs {
-    /// The playbook; only hosts can be shown without one
+    /// The playbook; only hosts and networks can be shown without one
     playbook: Option<Utf8PathBuf>,
     /// What to show; resources where a playbook is given, hosts otherwise
     #[arg(long, value_enum)]
@@ -21,19 +23,24 @@ pub struct GraphArgs {
     /// How to show it
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// The language of a picture of networks
+    #[arg(long, value_enum, default_value_t, value_name = "LANG")]
+    lang: LangChoice,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Scope {
     /// The hosts by site, and the way to each
     Hosts,
+    /// The level-3 diagram: sites, zones, networks, and which host has which address in which
+    Network,
     /// The plays, and what each waits for
     Plays,
     /// Every resource of every host, in the order in which they are changed
     Resources,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// Graphviz's language
     #[default]
@@ -48,7 +55,15 @@ pub(super) fn run(args: &GraphArgs, common: &Common, printer: &Printer) -> Exit 
     let default = if args.playbook.is_some() { Scope::Resources } else { Scope::Hosts };
     let scope = args.scope.unwrap_or(default);
     let (mut sources, mut problems) = (Sources::default(), Diagnostics::default());
+    // The picture of networks is laid out by its own rules, so it is text already.
+    let mut picture = None;
     let drawing = match (scope, &args.playbook) {
+        (Scope::Network, _) => load_inventory(common, &mut sources, &mut problems).map(|inventory| {
+            let hosts = limited(&inventory, common.limit.as_deref(), &mut problems);
+            let topology = drawing::topology(&inventory, &hosts, Lang::from(args.lang));
+            picture = Some(drawing::topology_svg(&topology));
+            topology.drawing()
+        }),
         (Scope::Hosts, _) => load_inventory(common, &mut sources, &mut problems).map(|inventory| {
             let hosts = limited(&inventory, common.limit.as_deref(), &mut problems);
             drawing::hosts(&inventory, &hosts)
@@ -77,7 +92,9 @@ pub(super) fn run(args: &GraphArgs, common: &Common, printer: &Printer) -> Exit 
         printer.diagnostics(&problems, &sources);
         return Exit::Error;
     }
-    if let Some(drawing) = drawing {
+    if let (Some(picture), Format::Svg, false) = (&picture, args.format, printer.json) {
+        printer.data(picture);
+    } else if let Some(drawing) = drawing {
         print(&drawing, args.format, printer);
     }
     Exit::Done

@@ -4,17 +4,22 @@
 //! [`svg()`] lays it out and draws it, so that a picture needs no other program at all.
 
 mod dot;
+mod lanes;
 mod layout;
 mod mermaid;
+pub(in crate::report) mod pen;
 mod scopes;
 mod svg;
+mod topology;
 
 use serde::Serialize;
 
 pub use dot::dot;
+pub use lanes::{topology_frames, topology_svg};
 pub use mermaid::mermaid;
 pub use scopes::{hosts, plays, resources};
 pub use svg::svg;
+pub use topology::{Frame, Lane, Outside, Port, Row, Topology, topology};
 
 /// A graph to be shown.
 #[derive(Clone, Debug, Default, Serialize)]

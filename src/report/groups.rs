@@ -10,7 +10,7 @@ use crate::model::inventory::Host;
 const LISTED: usize = 60;
 
 /// Returns hosts that share a key together, in the order in which the first of each group comes.
-pub fn alike<'a, K: Eq + Hash>(hosts: &[&'a Host], key: impl Fn(&Host) -> K) -> Vec<Vec<&'a Host>> {
+pub fn alike<'a, K: Eq + Hash>(hosts: &[&'a Host], mut key: impl FnMut(&Host) -> K) -> Vec<Vec<&'a Host>> {
     let mut groups: Vec<Vec<&'a Host>> = Vec::new();
     let mut known: HashMap<K, usize> = HashMap::new();
     for host in hosts {
@@ -36,7 +36,7 @@ pub fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> (Vec<String>, usiz
         let last_letter = front.char_indices().rev().find(|(_, c)| !c.is_ascii_digit());
         let start = last_letter.map_or(0, |(at, c)| at + c.len_utf8());
         let (before, digits) = front.split_at(start);
-        let number = digits.parse().ok();
+        let number: Option<u64> = digits.parse().ok();
         let stem = match number {
             Some(_) => (before, digits.len(), behind),
             None => (name, 0, ""),
@@ -116,7 +116,8 @@ mod tests {
 
     #[test]
     fn names_that_differ_by_a_number_are_one_word() {
-        let (words, left_out) = names(["hv-par1-03", "hv-par1-01", "bastion", "hv-par1-02", "hv-par1-10", "é9é", "hv-ren1-01"]);
+        let (words, left_out) =
+            names(["hv-par1-03", "hv-par1-01", "bastion", "hv-par1-02", "hv-par1-10", "é9é", "hv-ren1-01"]);
         assert_eq!(words, ["hv-par1-[01-03,10]", "bastion", "é9é", "hv-ren1-01"]);
         assert_eq!(left_out, 0);
         assert_eq!(names(["a1", "a01", "a2"]).0, ["a[1-2]", "a01"]);
@@ -128,7 +129,8 @@ mod tests {
 
     #[test]
     fn addresses_in_a_row_are_one_word() {
-        let parsed = ["10.0.0.2", "10.0.0.1", "10.0.0.9", "fd00::1", "10.0.0.255", "10.0.1.0"].map(|a| a.parse().unwrap());
+        let parsed =
+            ["10.0.0.2", "10.0.0.1", "10.0.0.9", "fd00::1", "10.0.0.255", "10.0.1.0"].map(|a| a.parse().unwrap());
         assert_eq!(addresses(parsed), ["10.0.0.1-2", "10.0.0.9", "10.0.0.255-10.0.1.0", "fd00::1"]);
     }
 }

@@ -7,6 +7,7 @@
 pub mod diagnostic;
 pub mod drawing;
 pub mod findings;
+mod groups;
 pub mod matrix;
 pub mod page;
 pub mod plan;

@@ -2,16 +2,17 @@
 
 use crate::report::style::escape;
 
-pub(super) const SANS: &str = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu Sans', Arial, sans-serif";
-pub(super) const MONO: &str = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace";
+pub(in crate::report) const SANS: &str =
+    "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu Sans', Arial, sans-serif";
+pub(in crate::report) const MONO: &str = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace";
 
 /// Returns whether a text is an address, which is written in letters of one width.
-pub(super) fn is_address(text: &str) -> bool {
+pub(in crate::report) fn is_address(text: &str) -> bool {
     text.parse::<std::net::IpAddr>().is_ok()
 }
 
 /// Returns about how wide a text is. Which font there is, nobody knows; the widest common one is taken.
-pub(super) fn text_width(text: &str, size: f64) -> f64 {
+pub(in crate::report) fn text_width(text: &str, size: f64) -> f64 {
     let of = |c: char| match c {
         'i' | 'j' | 'l' | '.' | ',' | ':' | ';' | '\'' | '|' | '!' | 'I' | ' ' => 0.32,
         'f' | 't' | 'r' | '(' | ')' | '[' | ']' | '/' | '-' | '"' => 0.41,
@@ -25,7 +26,7 @@ pub(super) fn text_width(text: &str, size: f64) -> f64 {
 }
 
 /// Returns a text without its middle where it is too wide: names differ at their ends.
-pub(super) fn shortened(text: &str, room: f64, size: f64) -> String {
+pub(in crate::report) fn shortened(text: &str, room: f64, size: f64) -> String {
     if text_width(text, size) <= room {
         return text.to_owned();
     }
@@ -45,7 +46,7 @@ pub(super) fn shortened(text: &str, room: f64, size: f64) -> String {
 }
 
 /// Returns a text as it stands between tags.
-pub(super) fn text(raw: &str) -> String {
+pub(in crate::report) fn text(raw: &str) -> String {
     let mut out = String::with_capacity(raw.len());
     for c in escape(raw).chars() {
         match c {
@@ -61,7 +62,27 @@ pub(super) fn text(raw: &str) -> String {
 }
 
 /// Returns a length with at most one digit behind the point.
-pub(super) fn number(length: f64) -> String {
+pub(in crate::report) fn number(length: f64) -> String {
     let rounded = (length * 10.0).round() / 10.0;
     format!("{}", if rounded == 0.0 { 0.0 } else { rounded })
+}
+
+/// Returns a text in lines that are no wider than `room`, broken behind a `-`, `.`, `,` or blank where there is one.
+pub(in crate::report) fn broken(text: &str, room: f64, size: f64) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut line = String::new();
+    for word in text.split_inclusive(['-', '.', ',', '_', ' ', '/']) {
+        let fits = |line: &str| text_width(line.trim_end(), size) <= room;
+        if !line.is_empty() && !fits(&format!("{line}{word}")) {
+            lines.push(std::mem::take(&mut line));
+        }
+        for c in word.chars() {
+            if !line.is_empty() && !fits(&format!("{line}{c}")) {
+                lines.push(std::mem::take(&mut line));
+            }
+            line.push(c);
+        }
+    }
+    lines.push(line);
+    lines.into_iter().map(|line| line.trim_end().to_owned()).collect()
 }

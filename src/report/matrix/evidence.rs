@@ -55,6 +55,17 @@ impl Count {
         } += 1;
     }
 
+    /// Returns the two together.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            proved: self.proved + other.proved,
+            contradicted: self.contradicted + other.contradicted,
+            undecided: self.undecided + other.undecided,
+            not_tried: self.not_tried + other.not_tried,
+        }
+    }
+
     /// Returns how many there are.
     pub fn all(self) -> usize {
         self.proved + self.contradicted + self.undecided + self.not_tried
@@ -62,7 +73,7 @@ impl Count {
 }
 
 impl Tally {
-    fn add(&mut self, cell: &Cell) {
+    pub(super) fn add(&mut self, cell: &Cell) {
         let count = match cell.expected {
             Expected::Allowed => &mut self.allowed,
             Expected::Denied => &mut self.denied,
@@ -70,14 +81,15 @@ impl Tally {
         count.add(cell.verdict);
     }
 
+    /// Returns the two together.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self { allowed: self.allowed.with(other.allowed), denied: self.denied.with(other.denied) }
+    }
+
     /// Returns allowed and denied together.
     pub fn sum(self) -> Count {
-        Count {
-            proved: self.allowed.proved + self.denied.proved,
-            contradicted: self.allowed.contradicted + self.denied.contradicted,
-            undecided: self.allowed.undecided + self.denied.undecided,
-            not_tried: self.allowed.not_tried + self.denied.not_tried,
-        }
+        self.allowed.with(self.denied)
     }
 
     /// Returns what follows for all together: one contradiction contradicts, and nothing is proved by what nobody tried.

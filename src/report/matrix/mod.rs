@@ -5,13 +5,15 @@
 //! [`picture()`] draws it, and [`page()`] makes the page for an audit file, with the level-3 diagram.
 
 mod evidence;
+mod grid;
 mod page;
 mod picture;
 mod rows;
 mod view;
 
 pub use evidence::{Evidence, EvidenceError, Tally};
-pub use page::page;
-pub use picture::{Axis, picture};
+pub use grid::{Axis, Grid, grid};
+pub use page::{About, page};
+pub use picture::picture;
 pub use rows::{Row, by_host, by_zone, csv, markdown, text};
 pub use view::{Crossing, Passing, State, View};

@@ -116,7 +116,7 @@ pub fn by_host(view: &View<'_>, hosts: &[&Host]) -> Vec<Row> {
             let (own, peers) = (format!("{} {}", host.name, own.join(" ")), peers.join(" "));
             let (from, to) = if is_incoming { (peers, own) } else { (own, peers) };
             let flow = positions.get(passage.flow.as_str()).copied();
-            let waivers = flow.map(|flow| view.waivers_of(flow)).unwrap_or_default();
+            let waivers = flow.map(|flow| view.waivers_of(flow).clone()).unwrap_or_default();
             rows.push(Row {
                 from,
                 to,

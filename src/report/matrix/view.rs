@@ -27,6 +27,8 @@ pub struct View<'a> {
     pub ends: Vec<End<'a>>,
     /// What may pass between two ends; what has no entry is denied.
     pub cells: BTreeMap<(End<'a>, End<'a>), Crossing>,
+    /// The waivers of each flow, wherever it leads.
+    waivers: Vec<BTreeSet<usize>>,
 }
 
 /// What may pass between two ends.
@@ -104,6 +106,10 @@ impl<'a> View<'a> {
     ) -> Self {
         let excepted = excepted(matrix, report);
         let mut cells: BTreeMap<(End<'a>, End<'a>), Crossing> = BTreeMap::new();
+        let mut waivers = vec![BTreeSet::new(); matrix.flows().len()];
+        for part in &excepted {
+            waivers.get_mut(part.flow).map(|of_flow: &mut BTreeSet<usize>| of_flow.insert(part.waiver));
+        }
         for (pair, flows) in matrix.cells() {
             let passing = flows.into_iter().map(|flow| {
                 let of_pair = excepted.iter().filter(|part| part.flow == flow && part.is_about(matrix, pair));
@@ -111,7 +117,7 @@ impl<'a> View<'a> {
             });
             cells.insert(pair, Crossing { passing: passing.collect() });
         }
-        Self { matrix, report, evidence, sources, lang, ends: matrix.ends(), cells }
+        Self { matrix, report, evidence, sources, lang, ends: matrix.ends(), cells, waivers }
     }
 
     /// Returns one of two texts, by the language.
@@ -154,9 +160,15 @@ impl<'a> View<'a> {
     }
 
     /// Returns the waivers of a flow, wherever it leads.
-    pub fn waivers_of(&self, flow: usize) -> BTreeSet<usize> {
-        let passing = self.cells.values().flat_map(|cell| &cell.passing).filter(|passing| passing.flow == flow);
-        passing.flat_map(|passing| passing.waivers.iter().copied()).collect()
+    pub fn waivers_of(&self, flow: usize) -> &BTreeSet<usize> {
+        const NONE: &BTreeSet<usize> = &BTreeSet::new();
+        self.waivers.get(flow).unwrap_or(NONE)
+    }
+
+    /// Returns how many pairs of ends are somebody's business, by what the inventory says of them.
+    pub fn count(&self, state: State) -> usize {
+        let pairs = self.ends.iter().flat_map(|from| self.ends.iter().map(move |to| (*from, *to)));
+        pairs.filter(|(from, to)| Self::is_shown(*from, *to) && self.state(*from, *to) == state).count()
     }
 
     /// Returns whether a pair is somebody's business: two endpoints are nobody's.
@@ -212,7 +224,9 @@ impl Excepted {
         let Some(flow) = matrix.flows().get(self.flow) else { return false };
         let leads = |spans: &BTreeSet<Span>, names: &mut dyn Iterator<Item = &Spanned<String>>, end: End<'_>| {
             spans.is_empty()
-                || names.filter(|name| spans.contains(&name.span)).any(|name| end_of(matrix.inventory(), name) == end.name())
+                || names
+                    .filter(|name| spans.contains(&name.span))
+                    .any(|name| end_of(matrix.inventory(), name) == end.name())
         };
         leads(&self.from, &mut flow.flow.from.iter(), from) && leads(&self.to, &mut flow.flow.to.iter(), to)
     }
@@ -220,5 +234,9 @@ impl Excepted {
 
 /// Returns the zone or endpoint that a name in a flow stands for or lies in.
 fn end_of<'n>(inventory: &'n Inventory, name: &'n str) -> &'n str {
-    inventory.networks.get(name).filter(|_| !inventory.zones.contains_key(name)).map_or(name, |network| network.zone.as_str())
+    inventory
+        .networks
+        .get(name)
+        .filter(|_| !inventory.zones.contains_key(name))
+        .map_or(name, |network| network.zone.as_str())
 }
