@@ -13,4 +13,6 @@ mod inventory;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
+mod page;
+#[cfg(test)]
 mod policy;

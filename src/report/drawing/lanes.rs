@@ -13,6 +13,8 @@ const GAP: f64 = 26.0;
 const HOSTS: f64 = 232.0;
 const INSET: f64 = 14.0;
 const LABEL: f64 = 12.0;
+/// How wide bold letters of that size are, as if they were plain ones of this.
+const BOLD: f64 = 12.9;
 const DETAIL: f64 = 10.5;
 const LINE: f64 = 14.0;
 /// How many lines the names of the hosts of one row, or its addresses in one network, may take.
@@ -87,6 +89,9 @@ struct Shape<'a> {
     lang: Lang,
     title: String,
     lane: f64,
+    /// Where the names of the networks begin.
+    names: f64,
+    /// Where the rows begin.
     head: f64,
     rows: Vec<Measured<'a>>,
     width: f64,
@@ -113,18 +118,15 @@ impl<'a> Shape<'a> {
             _ => frame.name.clone(),
         };
         let rows: Vec<Measured<'a>> = frame.rows.iter().map(|row| Measured::of(row, lane)).collect();
-        let lines = |network: &Lane| broken(&network.network, lane - 16.0, LABEL).len() + network.details.len();
+        let lines = |network: &Lane| broken(&network.network, lane - 16.0, BOLD).len() + network.details.len();
         let zones = zones(frame);
-        let zone_lines = zones.iter().map(|(zone, _, count)| broken(zone, *count as f64 * lane - 16.0, LABEL).len());
-        let head = 34.0
-            + LINE * zone_lines.max().unwrap_or_default() as f64
-            + 14.0
-            + LINE * frame.lanes.iter().map(lines).max().unwrap_or_default() as f64
-            + 8.0;
+        let zone_lines = zones.iter().map(|(zone, _, count)| broken(zone, *count as f64 * lane - 16.0, BOLD).len());
+        let names = 48.0 + LINE * zone_lines.max().unwrap_or_default() as f64;
+        let head = names + LINE * frame.lanes.iter().map(lines).max().unwrap_or_default() as f64 + 8.0;
         let foot = if frame.left_out > 0 { 24.0 } else { 8.0 };
         let height = head + rows.iter().map(|row| row.height).sum::<f64>() + foot;
         let width = (HOSTS + INSET + lane * frame.lanes.len() as f64 + INSET).max(text_width(&title, 14.0) + 40.0);
-        Self { frame, lang, title, lane, head, rows, width, height }
+        Self { frame, lang, title, lane, names, head, rows, width, height }
     }
 
     fn lane_x(&self, at: usize) -> f64 {
@@ -176,7 +178,7 @@ impl<'a> Shape<'a> {
             paint.line
         );
         push_text(out, x + 9.0, 43.5, 8.5, paint.line, " letter-spacing=\"0.5\"", "zone");
-        for (at, line) in broken(zone, width - 16.0, LABEL).iter().enumerate() {
+        for (at, line) in broken(zone, width - 16.0, BOLD).iter().enumerate() {
             let y = 56.0 + LINE * at as f64;
             push_text(out, x + 9.0, y, LABEL, paint.line, " font-weight=\"700\"", line);
         }
@@ -185,10 +187,9 @@ impl<'a> Shape<'a> {
     fn push_lane(&self, out: &mut String, at: usize, lane: &Lane, foot: f64) {
         let paint = paint_of(Some(lane.shade));
         let x = self.lane_x(at);
-        let names = broken(&lane.network, self.lane - 16.0, LABEL);
-        let top = self.head - 8.0 - LINE * (names.len() + lane.details.len()) as f64;
+        let names = broken(&lane.network, self.lane - 16.0, BOLD);
         let _ = writeln!(out, "<g><title>{}</title>", text(&format!("{}: {}", lane.network, lane.details.join(", "))));
-        let mut y = top;
+        let mut y = self.names;
         for name in &names {
             y += LINE;
             push_text(out, x + 9.0, y - 3.0, LABEL, INK, " font-weight=\"600\"", name);
@@ -313,7 +314,7 @@ impl<'a> Measured<'a> {
     fn of(row: &'a Row, lane: f64) -> Self {
         let taken: f64 = tags(row, Lang::Fr).iter().map(|tag| text_width(tag, 9.5) + 15.0).sum();
         let room = HOSTS - INSET - 20.0 - taken;
-        let mut names: Vec<String> = row.names.iter().flat_map(|name| broken(name, room, LABEL * 1.06)).collect();
+        let mut names: Vec<String> = row.names.iter().flat_map(|name| broken(name, room, BOLD)).collect();
         let missing = row.unnamed;
         cut(&mut names, missing);
         let ports: Vec<(&Port, Vec<String>)> = row

@@ -92,6 +92,12 @@ impl Tally {
         self.allowed.with(self.denied)
     }
 
+    /// Returns whether something was to be tried, and all of it is proved.
+    pub fn is_all_proved(self) -> bool {
+        let sum = self.sum();
+        sum.proved > 0 && sum.proved == sum.all()
+    }
+
     /// Returns what follows for all together: one contradiction contradicts, and nothing is proved by what nobody tried.
     pub fn verdict(self) -> Option<Verdict> {
         let sum = self.sum();

@@ -63,22 +63,26 @@ impl Square {
         self.tally?.verdict()
     }
 
-    /// Returns what it says at the first look.
+    /// Returns what it says at the first look: only where all is proved, it is good.
     pub fn tone(&self) -> Tone {
         match (self.verdict(), self.state) {
             (Some(Verdict::Contradicted), _) => Tone::Bad,
-            (Some(Verdict::Proved), _) => Tone::Good,
-            (Some(Verdict::Undecided), _) | (_, State::Waived) => Tone::Changed,
+            (Some(Verdict::Proved), _) if self.is_all_proved() => Tone::Good,
+            (Some(_), _) | (_, State::Waived) => Tone::Changed,
             (_, State::Allowed) => Tone::Plain,
             (_, State::Denied) => Tone::Quiet,
         }
+    }
+
+    fn is_all_proved(&self) -> bool {
+        self.tally.is_some_and(Tally::is_all_proved)
     }
 
     /// Returns the word for it for machines: what was seen, or else what the inventory says.
     pub fn word(&self) -> &'static str {
         match self.verdict() {
             Some(Verdict::Contradicted) => "contradicted",
-            Some(Verdict::Proved) => "proved",
+            Some(Verdict::Proved) if self.is_all_proved() => "proved",
             _ => self.state.as_str(),
         }
     }

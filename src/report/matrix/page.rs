@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::civil::Date;
 use sha2::{Digest, Sha256};
 
+use super::evidence::Tally;
 use super::grid::{Axis, Kind, Sites, Square, grid, kinds, seen, state_word};
 use super::picture::legend;
 use super::view::{State, View};
@@ -13,14 +14,19 @@ use crate::diag::Sources;
 use crate::model::inventory::Host;
 use crate::model::matrix::{End, ResolvedFlow, Side};
 use crate::policy::{Lang, Level};
+use crate::proof::{Expected, Verdict};
 use crate::report::drawing::{topology, topology_frames};
 use crate::report::groups;
 use crate::report::page::{
     Block, Body, Cell, Column, Figure, Kind as Layout, Line, Page, Paper, Row, Section, Table, Tone,
 };
+use crate::report::style::count;
 
 /// How many kinds of hosts, and how many connections, are listed one by one; the rest is counted.
 const LISTED: usize = 250;
+
+/// How many columns a table of zones has, before there is another.
+const COLUMNS: usize = 16;
 
 /// What a page says of itself.
 #[derive(Clone, Copy, Debug)]
@@ -76,9 +82,10 @@ fn digest(sources: &Sources) -> (String, usize) {
 fn facts(view: &View<'_>, about: &About<'_>) -> Vec<(String, Line)> {
     let word = |en, fr| view.word(en, fr).to_owned();
     let (hash, files) = digest(view.sources);
-    let of_files = match view.lang {
-        Lang::En => format!(" (SHA-256 of {files} files)"),
-        Lang::Fr => format!(" (SHA-256 de {files} fichiers)"),
+    let of_files = match (view.lang, files) {
+        (Lang::En, _) => format!(" (SHA-256 of {})", count(files, "file")),
+        (Lang::Fr, 1) => " (SHA-256 d'un fichier)".to_owned(),
+        (Lang::Fr, _) => format!(" (SHA-256 de {files} fichiers)"),
     };
     let mut facts = vec![
         (word("Inventory", "Inventaire"), Line::new().code(about.inventory)),
@@ -126,15 +133,18 @@ fn summary(view: &View<'_>, hosts: &[&Host]) -> Section {
         (Lang::En, true) => Line::from("The inventory asks for no rules, so nothing of it was judged."),
         (Lang::Fr, true) => Line::from("L'inventaire ne demande aucune règle : rien n'en a été jugé."),
         (Lang::En, false) => Line::from(format!(
-            "Of the rules that look at the inventory ({}), {errors} errors and {warnings} warnings stand unsigned; \
-             `provision validate` shows them.",
+            "Of the rules that look at the inventory ({}), {errors} errors and {warnings} warnings stand unsigned: see ",
             packs.join(", ")
-        )),
+        ))
+        .code("provision validate")
+        .text("."),
         (Lang::Fr, false) => Line::from(format!(
-            "Des règles qui regardent l'inventaire ({}), {errors} erreurs et {warnings} avertissements restent sans dérogation ; \
-             « provision validate » les montre.",
+            "Des règles qui regardent l'inventaire ({}), {errors} erreurs et {warnings} avertissements restent sans \
+             dérogation : voir ",
             packs.join(", ")
-        )),
+        ))
+        .code("provision validate")
+        .text("."),
     };
     let what = view.word(
         "The flow matrix says who may connect to whom. What no flow allows is denied: the hosts' firewalls are made from it. \
@@ -169,25 +179,30 @@ fn flow_links(view: &View<'_>, flows: &[usize]) -> Line {
 fn zones(view: &View<'_>) -> Section {
     let field = grid(view, Axis::Zone, &[]);
     let corner = view.word("from ↓ to →", "de ↓ vers →");
-    let mut columns = vec![Column::of(Line::new().quiet(corner))];
-    columns.extend(field.headings.iter().map(|heading| Column::of(heading.name.as_str())));
-    let mut rows = Vec::new();
-    for (heading, squares) in field.headings.iter().zip(&field.squares) {
-        let mut cells = vec![Cell::lines([Line::from(heading.name.as_str()), Line::new().quiet(&heading.detail)])];
-        for (to, square) in field.headings.iter().zip(squares) {
-            cells.push(
-                square.as_ref().map_or_else(Cell::default, |square| cell_of(view, square, &heading.name, &to.name)),
-            );
-        }
-        rows.push(Row { id: None, cells });
-    }
     let caption = view.word(
         "Rows connect to columns. F and a number is a flow of the next section.",
         "Les lignes se connectent aux colonnes. F et un numéro désignent un flux de la section suivante.",
     );
-    let table =
-        Table { kind: Layout::Grid, caption: caption.into(), columns, bodies: vec![Body { heading: None, rows }] };
-    let blocks = vec![Block::Legend(legend(view)), Block::Table(table)];
+    let mut blocks = vec![Block::Legend(legend(view))];
+    // A sheet of paper holds only so many columns that are still read.
+    let parts = field.headings.len().div_ceil(COLUMNS).max(1);
+    let size = field.headings.len().div_ceil(parts).max(1);
+    for (part, headings) in field.headings.chunks(size).enumerate() {
+        let mut columns = vec![Column::of(Line::new().quiet(corner))];
+        columns.extend(headings.iter().map(|heading| Column::of(heading.name.as_str())));
+        let rows = field.headings.iter().zip(&field.squares).map(|(from, squares)| {
+            let of_part = squares.iter().skip(part * size).zip(headings);
+            let cells = of_part.map(|(square, to)| {
+                square.as_ref().map_or_else(Cell::default, |square| cell_of(view, square, &from.name, &to.name))
+            });
+            let heading = Cell::lines([Line::from(from.name.as_str()), Line::new().quiet(&from.detail)]);
+            Row { id: None, cells: std::iter::once(heading).chain(cells).collect() }
+        });
+        let bodies = vec![Body { heading: None, rows: rows.collect() }];
+        let number = if parts > 1 { format!(" ({}/{parts})", part + 1) } else { String::new() };
+        let caption = format!("{caption}{number}").into();
+        blocks.push(Block::Table(Table { kind: Layout::Grid, caption, columns, bodies }));
+    }
     section("zones", view.word("Zones by zones", "Zones par zones"), Paper::Landscape, blocks)
 }
 
@@ -199,14 +214,15 @@ fn cell_of(view: &View<'_>, square: &Square, from: &str, to: &str) -> Cell {
     if square.state == State::Denied && proof.is_none() {
         lines.push(Line::from(tone.sign()));
     } else {
-        lines.push(Line::from(format!("{} ", tone.sign())).strong(state));
+        lines.push(Line::from(format!("{}\u{a0}", tone.sign())).strong(state));
         let mut services: Vec<String> = Vec::new();
         for service in square.flows.iter().flat_map(|flow| view.services(*flow)) {
             if !services.contains(&service) {
                 services.push(service);
             }
         }
-        lines.extend(services.into_iter().map(|service| Line::new().code(service)));
+        // A blank behind a comma is where a long list of ports may be broken.
+        lines.extend(services.into_iter().map(|service| Line::new().code(service.replace(',', ", "))));
         if !square.flows.is_empty() {
             lines.push(flow_links(view, &square.flows));
         }
@@ -239,9 +255,10 @@ fn flow_row(view: &View<'_>, at: usize, flow: &ResolvedFlow<'_>) -> Row {
     if let Some(evidence) = &view.evidence {
         let tally = flow_pairs(flow)
             .into_iter()
-            .fold(Default::default(), |sum: super::Tally, (from, to)| sum.with(evidence.flow(from, to, at)));
+            .fold(Default::default(), |sum: Tally, (from, to)| sum.with(evidence.flow(from, to, at)));
         let none = || (Tone::Quiet, view.word("nothing to try", "rien à essayer").to_owned());
-        let (tone, words) = seen(tally, view.lang).map_or_else(none, |(verdict, words)| (tone_of(verdict), words));
+        let (tone, words) =
+            seen(tally, view.lang).map_or_else(none, |(verdict, words)| (tone_of(verdict, tally), words));
         status.push(Line::new().badge(tone, words));
     }
     let services = view.services(at).into_iter().map(|service| Line::new().code(service));
@@ -263,12 +280,11 @@ fn flow_pairs<'a>(flow: &ResolvedFlow<'a>) -> BTreeSet<(End<'a>, End<'a>)> {
     flow.from.ends.iter().flat_map(|from| flow.to.ends.iter().map(move |to| (*from, *to))).collect()
 }
 
-fn tone_of(verdict: crate::proof::Verdict) -> Tone {
-    use crate::proof::Verdict;
+fn tone_of(verdict: Verdict, tally: Tally) -> Tone {
     match verdict {
-        Verdict::Proved => Tone::Good,
         Verdict::Contradicted => Tone::Bad,
-        Verdict::Undecided | Verdict::NotTried => Tone::Changed,
+        Verdict::Proved if tally.is_all_proved() => Tone::Good,
+        Verdict::Proved | Verdict::Undecided | Verdict::NotTried => Tone::Changed,
     }
 }
 
@@ -370,7 +386,7 @@ fn of_hosts<'a>(view: &View<'a>, hosts: &[&'a Host]) -> Section {
     }
     let bodies = by_site.into_iter().map(|(site, rows, count)| {
         let site = site.unwrap_or(view.word("at no site", "sur aucun site"));
-        let words = view.word("hosts", "hôtes");
+        let words = if count == 1 { view.word("host", "hôte") } else { view.word("hosts", "hôtes") };
         Body { heading: Some(Line::from(site).quiet(format!(" · {count} {words}"))), rows }
     });
     let columns = vec![
@@ -421,8 +437,10 @@ fn waivers(view: &View<'_>) -> Section {
             false => Line::new().code(subjects.join(", ")),
         };
         let mut effect = vec![match excepted.get(&at) {
+            Some(1) => Line::from(view.word("1 finding", "1 constat")),
             Some(number) => Line::from(format!("{number} {}", view.word("findings", "constats"))),
-            None => Line::new().quiet(view.word("nothing in the inventory", "rien dans l'inventaire")),
+            None => Line::new()
+                .quiet(view.word("nothing that the inventory alone shows", "rien que l'inventaire seul montre")),
         }];
         if !flows.is_empty() {
             effect.push(flow_links(view, &flows));
@@ -512,8 +530,8 @@ fn contradicted(view: &View<'_>) -> Vec<Block> {
     let rows = evidence.contradicted().iter().take(LISTED).map(|(cell, from, to)| {
         let transport = format!("{:?}/{}", cell.transport, cell.port).to_lowercase();
         let expected = match cell.expected {
-            crate::proof::Expected::Allowed => State::Allowed,
-            crate::proof::Expected::Denied => State::Denied,
+            Expected::Allowed => State::Allowed,
+            Expected::Denied => State::Denied,
         };
         let seen = serde_json::to_value(cell.seen).ok().and_then(|seen| seen.as_str().map(str::to_owned));
         Row {

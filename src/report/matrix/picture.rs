@@ -16,7 +16,8 @@ const COLUMN: f64 = 104.0;
 const LABEL: f64 = 12.0;
 const SMALL: f64 = 10.0;
 const LINE: f64 = 13.0;
-const SERVICES: usize = 4;
+/// How many lines the services of a square may take.
+const SERVICES: usize = 6;
 const INK: &str = "#16202b";
 const BESIDE: &str = "#526071";
 
@@ -42,8 +43,7 @@ pub fn picture(view: &View<'_>, grid: &Grid) -> String {
     );
     let inner = (SIDE + COLUMN * grid.headings.len() as f64).max(text_width(&title, 20.0) * 1.06).max(460.0);
     let mut body = String::new();
-    let names: Vec<Vec<String>> =
-        grid.headings.iter().map(|heading| cut(broken(&heading.name, COLUMN - 14.0, LABEL * 1.06), 4)).collect();
+    let names: Vec<Vec<String>> = grid.headings.iter().map(|heading| cut(&heading.name, COLUMN - 14.0, 5)).collect();
     let head = 14.0 + LINE * (1 + names.iter().map(Vec::len).max().unwrap_or_default()) as f64;
     let mut y = MARGIN + HEAD;
     for (at, (heading, lines)) in grid.headings.iter().zip(&names).enumerate() {
@@ -51,9 +51,9 @@ pub fn picture(view: &View<'_>, grid: &Grid) -> String {
     }
     y += head;
     for (heading, squares) in grid.headings.iter().zip(&grid.squares) {
-        let lines = cut(broken(&heading.name, SIDE - 20.0, LABEL * 1.06), 4);
-        let texts: Vec<Vec<String>> = squares.iter().map(|square| lines_of(view, square.as_ref())).collect();
-        let most = texts.iter().map(Vec::len).max().unwrap_or_default().max(lines.len());
+        let lines = cut(&heading.name, SIDE - 18.0, 8);
+        let texts: Vec<(Vec<String>, usize)> = squares.iter().map(|square| lines_of(view, square.as_ref())).collect();
+        let most = texts.iter().map(|(lines, _)| lines.len()).max().unwrap_or_default().max(lines.len());
         let height = 14.0 + LINE * (1 + most) as f64;
         push_heading(&mut body, MARGIN, y, SIDE, height, (&lines, &heading.detail));
         for (at, (square, lines)) in squares.iter().zip(&texts).enumerate() {
@@ -112,28 +112,39 @@ fn push_heading(out: &mut String, x: f64, y: f64, w: f64, h: f64, (lines, detail
 }
 
 /// Returns what is written in a square below its sign.
-fn lines_of(view: &View<'_>, square: Option<&Square>) -> Vec<String> {
-    let Some(square) = square else { return Vec::new() };
+///
+/// The second value is how many of the last lines say what was seen.
+fn lines_of(view: &View<'_>, square: Option<&Square>) -> (Vec<String>, usize) {
+    let Some(square) = square else { return Default::default() };
     let mut services: Vec<String> = Vec::new();
     for service in square.flows.iter().flat_map(|flow| view.services(*flow)) {
-        // A flow may have one service per protocol, of many ports.
-        for part in broken(&service, COLUMN - 12.0, SMALL * 0.98) {
-            if !services.contains(&part) {
-                services.push(part);
-            }
+        if !services.contains(&service) {
+            services.push(service);
         }
     }
-    let mut lines = cut(services, SERVICES);
-    lines.extend(square.tally.and_then(|tally| seen(tally, view.lang)).map(|(_, words)| words));
-    lines
+    let mut lines: Vec<String> = Vec::new();
+    for (at, service) in services.iter().enumerate() {
+        let parts = broken(service, COLUMN - 12.0, SMALL * 1.04);
+        let is_last = at + 1 == services.len();
+        if lines.len() + parts.len() + usize::from(!is_last) > SERVICES && !lines.is_empty() {
+            lines.push(format!("… + {}", services.len() - at));
+            break;
+        }
+        lines.extend(parts);
+    }
+    let seen = square.tally.and_then(|tally| seen(tally, view.lang));
+    let seen = seen.map(|(_, words)| broken(&words, COLUMN - 12.0, SMALL * 1.08)).unwrap_or_default();
+    let number = seen.len();
+    lines.extend(seen);
+    (lines, number)
 }
 
-/// Leaves only so many lines, and says how many more there would be.
-fn cut(mut lines: Vec<String>, most: usize) -> Vec<String> {
+/// Returns a name in lines, of which at most so many are written: the whole name is in the squares' tooltips.
+fn cut(name: &str, room: f64, most: usize) -> Vec<String> {
+    let mut lines = broken(name, room, LABEL * 1.08);
     if lines.len() > most {
-        let left = lines.len() - (most - 1);
         lines.truncate(most - 1);
-        lines.push(format!("… + {left}"));
+        lines.push("…".to_owned());
     }
     lines
 }
@@ -143,7 +154,7 @@ fn push_square(
     view: &View<'_>,
     (x, y, height): (f64, f64, f64),
     square: Option<&Square>,
-    lines: &[String],
+    (lines, seen): &(Vec<String>, usize),
     (from, to): (&str, &str),
 ) {
     let (rect_x, rect_y, h) = (number(x), number(y), number(height));
@@ -180,8 +191,7 @@ fn push_square(
         );
         let family = format!(" font-family=\"{MONO}\"");
         for (at, words) in lines.iter().enumerate() {
-            // The last line says what was seen, where there is a proof.
-            let is_seen = square.tally.and_then(|tally| seen(tally, view.lang)).is_some() && at + 1 == lines.len();
+            let is_seen = at + seen >= lines.len();
             let more = if is_seen { " font-weight=\"600\"" } else { family.as_str() };
             let color = if is_seen { line } else { INK };
             push_text(out, x + 7.0, y + 31.0 + LINE * at as f64, (SMALL, color, more), words);
@@ -239,7 +249,7 @@ fn push_legend(out: &mut String, view: &View<'_>, inner: f64, mut y: f64) -> f64
     for (tone, word, meaning) in legend(view) {
         let (line, fill) = paint(tone);
         let badge = format!("{} {word}", tone.sign());
-        let (badge_width, meaning_width) = (text_width(&badge, 11.0) + 14.0, text_width(&meaning, 11.0));
+        let (badge_width, meaning_width) = (text_width(&badge, 11.9) + 14.0, text_width(&meaning, 11.0));
         let whole = badge_width + 8.0 + meaning_width + 24.0;
         if x > MARGIN && x + whole > MARGIN + inner {
             (x, y) = (MARGIN, y + 22.0);

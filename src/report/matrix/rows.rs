@@ -3,9 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use super::view::{Passing, State, View, word_of};
+use super::evidence::Tally;
+use super::grid::seen;
+use super::view::{Passing, State, View};
 use crate::model::inventory::Host;
 use crate::model::matrix::{End, Passage};
+use crate::policy::Lang;
+use crate::report::style::escape;
 
 /// One line of the matrix: something that may pass, or that nothing may.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +29,7 @@ pub struct Row {
     /// Who signed for it, where it breaks a rule.
     pub waived: String,
     /// What was seen on the hosts; none where there is no proof.
-    pub proof: Option<&'static str>,
+    pub proof: Option<String>,
 }
 
 impl Row {
@@ -38,7 +42,7 @@ impl Row {
             ("why", &self.why),
             ("flow", &self.place),
         ];
-        cells.extend(self.proof.map(|proof| ("proof", proof)));
+        cells.extend(self.proof.as_deref().map(|proof| ("proof", proof)));
         cells
     }
 }
@@ -54,7 +58,7 @@ pub fn by_zone(view: &View<'_>) -> Vec<Row> {
             let passing = view.passing(*from, *to);
             let (from_name, to_name) = (from.name().to_owned(), to.name().to_owned());
             if passing.is_empty() {
-                let proof = view.tally(*from, *to).map(|tally| tally.verdict().map_or("", word_of));
+                let proof = view.tally(*from, *to).map(seen_of);
                 let none = String::new;
                 rows.push(Row {
                     from: from_name,
@@ -91,8 +95,13 @@ fn row_of<'a>(view: &View<'a>, from: End<'a>, to: End<'a>, passing: &Passing) ->
         why: flow.flow.why.value.clone(),
         place: view.place(flow.flow.span),
         waived: waived(view, &passing.waivers),
-        proof: proof.map(|tally| tally.verdict().map_or("", word_of)),
+        proof: proof.map(seen_of),
     })
+}
+
+/// Returns what was seen, with how many connections it is of all: `proved 12/14`; nothing where nothing was to be tried.
+fn seen_of(tally: Tally) -> String {
+    seen(tally, Lang::En).map(|(_, words)| words).unwrap_or_default()
 }
 
 /// Returns who signed for something: the rule, the end and the name.
@@ -127,7 +136,7 @@ pub fn by_host(view: &View<'_>, hosts: &[&Host]) -> Vec<Row> {
                 waived: waived(view, &waivers),
                 proof: view.evidence.as_ref().map(|evidence| {
                     let flow = flow.unwrap_or(usize::MAX);
-                    evidence.host(host.name.as_str(), flow, is_incoming).verdict().map_or("", word_of)
+                    seen_of(evidence.host(host.name.as_str(), flow, is_incoming))
                 }),
             });
         };
@@ -141,11 +150,11 @@ pub fn by_host(view: &View<'_>, hosts: &[&Host]) -> Vec<Row> {
 pub fn text(rows: &[Row]) -> String {
     let mut out = String::new();
     for row in rows.iter().filter(|row| row.state != State::Denied) {
-        let _ = writeln!(out, "{} -> {}\n  {}: {}\n  {}", row.from, row.to, row.services, row.why, row.place);
+        let _ = writeln!(out, "{} -> {}\n  {}: {}\n  {}", row.from, row.to, row.services, escape(&row.why), row.place);
         if !row.waived.is_empty() {
-            let _ = writeln!(out, "  waived: {}", row.waived);
+            let _ = writeln!(out, "  waived: {}", escape(&row.waived));
         }
-        if let Some(proof) = row.proof.filter(|proof| !proof.is_empty()) {
+        if let Some(proof) = row.proof.as_ref().filter(|proof| !proof.is_empty()) {
             let _ = writeln!(out, "  {proof}");
         }
     }
@@ -154,7 +163,7 @@ pub fn text(rows: &[Row]) -> String {
         out.push_str("denied:\n");
     }
     for row in denied {
-        let proof = row.proof.filter(|proof| !proof.is_empty()).map(|proof| format!(": {proof}"));
+        let proof = row.proof.as_ref().filter(|proof| !proof.is_empty()).map(|proof| format!(": {proof}"));
         let _ = writeln!(out, "  {} -> {}{}", row.from, row.to, proof.unwrap_or_default());
     }
     out.trim_end().to_owned()

@@ -8,7 +8,6 @@ use crate::model::inventory::{Inventory, Waiver};
 use crate::model::matrix::{End, Matrix, ResolvedFlow};
 use crate::model::node::Spanned;
 use crate::policy::{Finding, Lang, Report};
-use crate::proof::Verdict;
 
 /// The matrix, what of it somebody signed for, and what was seen on the hosts.
 #[derive(Debug)]
@@ -73,16 +72,6 @@ impl Passing {
     /// Returns what the inventory says of it.
     pub fn state(&self) -> State {
         if self.waivers.is_empty() { State::Allowed } else { State::Waived }
-    }
-}
-
-/// Returns the word for a verdict in machine-readable forms.
-pub(super) fn word_of(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Proved => "proved",
-        Verdict::Contradicted => "contradicted",
-        Verdict::Undecided => "undecided",
-        Verdict::NotTried => "not tried",
     }
 }
 
