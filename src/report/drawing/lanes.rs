@@ -37,7 +37,7 @@ pub fn topology_svg(topology: &Topology) -> String {
         y += frame.height + GAP;
     }
     y = push_outside(&mut body, topology, inner, y);
-    y = push_legend(&mut body, topology.lang, MARGIN, y);
+    y = push_legend(&mut body, topology.lang, inner, MARGIN, y);
     let (width, height) = (inner + 2.0 * MARGIN, y + MARGIN - 8.0);
     let mut out = open(width, height, &topology.title, &topology.subtitle);
     push_text(&mut out, MARGIN, MARGIN + 15.0, 20.0, INK, " font-weight=\"700\"", &topology.title);
@@ -52,9 +52,12 @@ pub fn topology_frames(topology: &Topology) -> Vec<String> {
     let mut pictures = Vec::new();
     for frame in &topology.frames {
         let shape = Shape::of(frame, topology.lang);
-        let mut out = open(shape.width + 2.0, shape.height + 2.0 + 22.0, &shape.title, &topology.subtitle);
-        shape.push(&mut out, 1.0, 1.0);
-        push_legend(&mut out, topology.lang, 1.0, shape.height + 18.0);
+        let mut body = String::new();
+        shape.push(&mut body, 1.0, 1.0);
+        let width = shape.width.max(420.0);
+        let height = push_legend(&mut body, topology.lang, width, 1.0, shape.height + 20.0);
+        let mut out = open(width + 2.0, height, &shape.title, &topology.subtitle);
+        out.push_str(&body);
         out.push_str("</svg>\n");
         pictures.push(out);
     }
@@ -383,32 +386,51 @@ fn push_outside(out: &mut String, topology: &Topology, inner: f64, top: f64) -> 
     top + height + GAP
 }
 
-/// Writes what the signs mean, and returns where it ends.
-fn push_legend(out: &mut String, lang: Lang, x: f64, y: f64) -> f64 {
+/// Writes what the signs mean, in lines no wider than `room`, and returns where it ends.
+fn push_legend(out: &mut String, lang: Lang, room: f64, left: f64, mut y: f64) -> f64 {
     let word = |en: &'static str, fr: &'static str| if lang == Lang::Fr { fr } else { en };
-    let base = y - 4.0;
-    let _ = writeln!(
-        out,
-        "<circle cx=\"{}\" cy=\"{}\" r=\"5\" fill=\"#ffffff\" stroke=\"#5b6b7d\" stroke-width=\"2.4\"/>",
-        number(x + 6.0),
-        number(base)
-    );
-    let dot = word("is in the network, with this address", "est dans le réseau, à cette adresse");
-    push_text(out, x + 18.0, y, DETAIL, BESIDE, "", dot);
-    let second = x + 18.0 + text_width(dot, DETAIL) + 24.0;
-    let _ = writeln!(
-        out,
-        "<path d=\"M{} {} l7 7 l-7 7 l-7 -7 Z\" fill=\"#ffffff\" stroke=\"#5b6b7d\" stroke-width=\"2.2\"/>",
-        number(second),
-        number(base - 7.0)
-    );
-    let diamond = word("passes packets on from here", "transmet des paquets d'ici");
-    push_text(out, second + 13.0, y, DETAIL, BESIDE, "", diamond);
-    let third = second + 13.0 + text_width(diamond, DETAIL) + 24.0;
-    let crossing = word(
-        "a line that only crosses a network is not in it",
-        "un trait qui ne fait que croiser un réseau n'y est pas",
-    );
-    push_text(out, third, y, DETAIL, BESIDE, "", crossing);
+    let entries = [
+        ("circle", word("is in the network, with this address", "est dans le réseau, à cette adresse")),
+        ("diamond", word("passes packets on from here", "transmet des paquets d'ici")),
+        (
+            "line",
+            word(
+                "a line that only crosses a network is not in it",
+                "un trait qui ne fait que croiser un réseau n'y est pas",
+            ),
+        ),
+    ];
+    let mut x = left;
+    for (sign, meaning) in entries {
+        let width = 20.0 + text_width(meaning, DETAIL) + 22.0;
+        if x > left && x + width > left + room {
+            (x, y) = (left, y + 18.0);
+        }
+        let (middle, base) = (x + 8.0, y - 4.0);
+        let _ = match sign {
+            "circle" => writeln!(
+                out,
+                "<circle cx=\"{}\" cy=\"{}\" r=\"5\" fill=\"#ffffff\" stroke=\"{BESIDE}\" stroke-width=\"2.4\"/>",
+                number(middle),
+                number(base)
+            ),
+            "diamond" => writeln!(
+                out,
+                "<path d=\"M{} {} l7 7 l-7 7 l-7 -7 Z\" fill=\"#ffffff\" stroke=\"{BESIDE}\" stroke-width=\"2.2\"/>",
+                number(middle),
+                number(base - 7.0)
+            ),
+            _ => writeln!(
+                out,
+                "<path d=\"M{} {} v14 M{} {} h16\" fill=\"none\" stroke=\"{BESIDE}\" stroke-width=\"1.4\"/>",
+                number(middle),
+                number(base - 7.0),
+                number(middle - 8.0),
+                number(base)
+            ),
+        };
+        push_text(out, x + 20.0, y, DETAIL, BESIDE, "", meaning);
+        x += width;
+    }
     y + 12.0
 }
