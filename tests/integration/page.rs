@@ -110,6 +110,8 @@ for (const svg of document.querySelectorAll('svg')) {
     }
   });
 }
+for (const word of document.querySelectorAll('td strong, .badge'))
+  if (word.getClientRects().length > 1 && !word.textContent.trim().includes(' ')) found.push(`broken: ${word.textContent}`);
 root.dataset.misfits = JSON.stringify(found);
 root.dataset.texts = texts;
 "#;
@@ -212,6 +214,35 @@ fn a_proof_of_something_else_is_refused() {
 }
 
 #[test]
+fn what_is_contradicted_is_shown_so_even_where_it_is_waived() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = Utf8Path::from_path(folder.path()).unwrap().join("proof.json");
+    let proof = std::fs::read_to_string(Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join(PROOF)).unwrap();
+    // Between hosts of `admin` there is a waived flow; what is open beside its flows was not to be.
+    let open = proof.replace(
+        "\"seen\": \"not-tried\", \"verdict\": \"not-tried\"",
+        "\"seen\": \"connected\", \"verdict\": \"contradicted\"",
+    );
+    assert_ne!(open, proof);
+    std::fs::write(&file, open).unwrap();
+    let args = |format| matrix(CASE, &["--proof", file.as_str(), "--format", format]);
+    let html = args("html");
+    let (_, cell) = html.split_once("title=\"admin → admin, waived").unwrap();
+    let (cell, _) = cell.split_once("</td>").unwrap();
+    let (before, _) = html.split_once("title=\"admin → admin, waived").unwrap();
+    assert!(before.ends_with("<td class=\"bad\" data-state=\"contradicted\" "), "{html}");
+    assert!(cell.contains("▲ <strong>waived</strong>") && cell.contains("✗ contradicted 1/2"), "{cell}");
+    let svg = args("svg");
+    let (_, square) = svg.split_once("<g data-state=\"contradicted\"><title>admin → admin: waived").unwrap();
+    assert!(
+        square.split_once("</g>").unwrap().0.contains(">✗ contradicted<") || square.contains(">✗ contradicted 1/2<")
+    );
+    assert!(args("text").contains("denied:\n  admin -> admin (all else): contradicted 1/1\n"), "{}", args("text"));
+    let row = "\"admin\",\"admin\",\"denied\",\"all else\",\"\",\"\",\"contradicted 1/1\"";
+    assert!(args("csv").lines().any(|line| line == row), "{}", args("csv"));
+}
+
+#[test]
 fn what_does_not_fit_is_counted() {
     let mut text = "sites: {one: {country: FR}}\nzones: {a: {nature: control}}\nnetworks:\n".to_owned();
     for number in 0..12 {
@@ -267,9 +298,11 @@ fn a_browser_shows_the_whole_page_and_fetches_nothing() {
 fn nothing_overflows_and_no_text_lies_on_another() {
     let Some(browser) = Browser::for_test("nothing_overflows_and_no_text_lies_on_another") else { return };
     for (inventory, ..) in FLEETS {
-        let (misfits, texts) = browser.misfits(&page(inventory));
-        assert_eq!(misfits, Vec::<String>::new(), "{inventory}");
-        assert!(texts > 20, "{inventory}: {texts}");
+        for lang in ["en", "fr"] {
+            let (misfits, texts) = browser.misfits(&matrix(inventory, &["--format", "html", "--lang", lang]));
+            assert_eq!(misfits, Vec::<String>::new(), "{inventory} {lang}");
+            assert!(texts > 20, "{inventory}: {texts}");
+        }
         for picture in [
             matrix(inventory, &["--format", "svg", "--lang", "fr"]),
             matrix(inventory, &["--by", "host", "--format", "svg"]),
@@ -287,9 +320,16 @@ fn nothing_overflows_and_no_text_lies_on_another() {
     // What is measured can fail.
     let wide = "<p style='width: 50px; overflow: hidden; white-space: nowrap'>much too long for its place</p>";
     let text = |x: u32| format!("<text x='{x}' y='20' font-size='20'>some words</text>");
-    let (misfits, texts) = browser.misfits(&format!("{wide}<svg width='90' height='30'>{}{}</svg>", text(0), text(30)));
+    let torn = "<table><tr><td style='max-width: 30px; overflow-wrap: anywhere'><strong>contradicted</strong></table>";
+    let (misfits, texts) =
+        browser.misfits(&format!("{wide}{torn}<svg width='90' height='30'>{}{}</svg>", text(0), text(30)));
     assert_eq!(texts, 2);
-    for expected in ["too wide: much", "outside of the picture: some words", "some words lies on some words"] {
+    for expected in [
+        "too wide: much",
+        "outside of the picture: some words",
+        "some words lies on some words",
+        "broken: contradicted",
+    ] {
         assert!(misfits.iter().any(|misfit| misfit.starts_with(expected)), "{expected}: {misfits:?}");
     }
 }

@@ -68,9 +68,8 @@ impl Square {
         match (self.verdict(), self.state) {
             (Some(Verdict::Contradicted), _) => Tone::Bad,
             (Some(Verdict::Proved), _) if self.is_all_proved() => Tone::Good,
-            (Some(_), _) | (_, State::Waived) => Tone::Changed,
-            (_, State::Allowed) => Tone::Plain,
-            (_, State::Denied) => Tone::Quiet,
+            (Some(_), _) => Tone::Changed,
+            (None, state) => state.tone(),
         }
     }
 
@@ -84,6 +83,17 @@ impl Square {
             Some(Verdict::Contradicted) => "contradicted",
             Some(Verdict::Proved) if self.is_all_proved() => "proved",
             _ => self.state.as_str(),
+        }
+    }
+}
+
+impl State {
+    /// Returns the colour and the sign for it, as the legend has them.
+    pub(super) fn tone(self) -> Tone {
+        match self {
+            State::Allowed => Tone::Plain,
+            State::Waived => Tone::Changed,
+            State::Denied => Tone::Quiet,
         }
     }
 }

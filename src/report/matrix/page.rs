@@ -214,7 +214,7 @@ fn cell_of(view: &View<'_>, square: &Square, from: &str, to: &str) -> Cell {
     if square.state == State::Denied && proof.is_none() {
         lines.push(Line::from(tone.sign()));
     } else {
-        lines.push(Line::from(format!("{}\u{a0}", tone.sign())).strong(state));
+        lines.push(Line::from(format!("{} ", square.state.tone().sign())).strong(state));
         let mut services: Vec<String> = Vec::new();
         for service in square.flows.iter().flat_map(|flow| view.services(*flow)) {
             if !services.contains(&service) {
@@ -226,7 +226,7 @@ fn cell_of(view: &View<'_>, square: &Square, from: &str, to: &str) -> Cell {
         if !square.flows.is_empty() {
             lines.push(flow_links(view, &square.flows));
         }
-        lines.extend(proof.map(|(_, words)| Line::from(words)));
+        lines.extend(proof.map(|(_, words)| Line::from(format!("{} {words}", tone.sign()))));
     }
     let whys: Vec<&str> = square.flows.iter().map(|flow| view.why(*flow)).collect();
     let whys = if whys.is_empty() { String::new() } else { format!(": {}", whys.join("; ")) };

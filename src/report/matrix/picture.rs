@@ -133,7 +133,17 @@ fn lines_of(view: &View<'_>, square: Option<&Square>) -> (Vec<String>, usize) {
         lines.extend(parts);
     }
     let seen = square.tally.and_then(|tally| seen(tally, view.lang));
-    let seen = seen.map(|(_, words)| broken(&words, COLUMN - 12.0, SMALL * 1.08)).unwrap_or_default();
+    let seen = seen.map(|(_, words)| {
+        let whole = format!("{} {words}", square.tone().sign());
+        match whole.rsplit_once(' ') {
+            // How many they are is read as one: it goes to the next line whole.
+            Some((verdict, number)) if text_width(&whole, SMALL * 1.08) > COLUMN - 12.0 => {
+                vec![verdict.to_owned(), number.to_owned()]
+            }
+            _ => vec![whole],
+        }
+    });
+    let seen = seen.unwrap_or_default();
     let number = seen.len();
     lines.extend(seen);
     (lines, number)
@@ -187,7 +197,7 @@ fn push_square(
             x + 7.0,
             y + 17.0,
             (SMALL + 0.5, line, " font-weight=\"700\""),
-            &format!("{} {state}", tone.sign()),
+            &format!("{} {state}", square.state.tone().sign()),
         );
         let family = format!(" font-family=\"{MONO}\"");
         for (at, words) in lines.iter().enumerate() {

@@ -32,7 +32,15 @@ pub struct Row {
     pub proof: Option<String>,
 }
 
+/// The services of a row that says what was seen between two zones of what their flows do not let through.
+const ALL_ELSE: &str = "all else";
+
 impl Row {
+    fn denied(from: String, to: String, proof: Option<String>) -> Self {
+        let none = String::new;
+        Self { from, to, state: State::Denied, services: none(), why: none(), place: none(), waived: none(), proof }
+    }
+
     fn cells(&self) -> Vec<(&'static str, &str)> {
         let mut cells = vec![
             ("from", self.from.as_str()),
@@ -59,21 +67,19 @@ pub fn by_zone(view: &View<'_>) -> Vec<Row> {
             let (from_name, to_name) = (from.name().to_owned(), to.name().to_owned());
             if passing.is_empty() {
                 let proof = view.tally(*from, *to).map(seen_of);
-                let none = String::new;
-                rows.push(Row {
-                    from: from_name,
-                    to: to_name,
-                    state: State::Denied,
-                    services: none(),
-                    why: none(),
-                    place: none(),
-                    waived: none(),
-                    proof,
-                });
+                rows.push(Row::denied(from_name, to_name, proof));
                 continue;
             }
             for passing in passing {
                 rows.extend(row_of(view, *from, *to, passing));
+            }
+            // What no flow of the pair lets through was tried too, and may be open.
+            let denied = Tally { denied: view.tally(*from, *to).unwrap_or_default().denied, ..Tally::default() };
+            if denied.verdict().is_some() {
+                rows.push(Row {
+                    services: ALL_ELSE.to_owned(),
+                    ..Row::denied(from_name, to_name, Some(seen_of(denied)))
+                });
             }
         }
     }
@@ -164,23 +170,15 @@ pub fn text(rows: &[Row]) -> String {
     }
     for row in denied {
         let proof = row.proof.as_ref().filter(|proof| !proof.is_empty()).map(|proof| format!(": {proof}"));
-        let _ = writeln!(out, "  {} -> {}{}", row.from, row.to, proof.unwrap_or_default());
+        let services = if row.services.is_empty() { String::new() } else { format!(" ({})", row.services) };
+        let _ = writeln!(out, "  {} -> {}{services}{}", row.from, row.to, proof.unwrap_or_default());
     }
     out.trim_end().to_owned()
 }
 
 /// Returns the names of the columns.
 fn columns(rows: &[Row]) -> Vec<&'static str> {
-    let nothing = Row {
-        from: String::new(),
-        to: String::new(),
-        state: State::Denied,
-        services: String::new(),
-        why: String::new(),
-        place: String::new(),
-        waived: String::new(),
-        proof: None,
-    };
+    let nothing = Row::denied(String::new(), String::new(), None);
     rows.first().unwrap_or(&nothing).cells().into_iter().map(|(name, _)| name).collect()
 }
 
