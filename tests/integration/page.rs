@@ -195,7 +195,7 @@ fn what_is_drawn_is_what_is_declared() {
 fn a_proof_of_something_else_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = Utf8Path::from_path(folder.path()).unwrap().join("proof.json");
-    let proof = std::fs::read_to_string(Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join(PROOF)).unwrap();
+    let proof = provision::fs::read_to_string(&Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join(PROOF)).unwrap();
     let mut said = String::new();
     for (from, to) in [
         ("\"version\": 1", "\"version\": 99"),
@@ -205,7 +205,7 @@ fn a_proof_of_something_else_is_refused() {
         ("\"tcp\", \"port\": 22, \"expected\": \"allowed\"", "\"tcp\", \"port\": 23, \"expected\": \"allowed\""),
     ] {
         assert!(proof.contains(from), "{from}");
-        std::fs::write(&file, proof.replace(from, to)).unwrap();
+        provision::fs::write_atomic(&file, proof.replace(from, to).as_bytes(), 0o600).unwrap();
         let output = output_of(&["matrix", "-i", CASE, "--proof", file.as_str()]);
         assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{from} {output:?}");
         said.push_str(&String::from_utf8(output.stderr).unwrap().replace(file.as_str(), "proof.json"));
@@ -217,14 +217,14 @@ fn a_proof_of_something_else_is_refused() {
 fn what_is_contradicted_is_shown_so_even_where_it_is_waived() {
     let folder = tempfile::tempdir().unwrap();
     let file = Utf8Path::from_path(folder.path()).unwrap().join("proof.json");
-    let proof = std::fs::read_to_string(Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join(PROOF)).unwrap();
+    let proof = provision::fs::read_to_string(&Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join(PROOF)).unwrap();
     // Between hosts of `admin` there is a waived flow; what is open beside its flows was not to be.
     let open = proof.replace(
         "\"seen\": \"not-tried\", \"verdict\": \"not-tried\"",
         "\"seen\": \"connected\", \"verdict\": \"contradicted\"",
     );
     assert_ne!(open, proof);
-    std::fs::write(&file, open).unwrap();
+    provision::fs::write_atomic(&file, open.as_bytes(), 0o600).unwrap();
     let args = |format| matrix(CASE, &["--proof", file.as_str(), "--format", format]);
     let html = args("html");
     let (_, cell) = html.split_once("title=\"admin → admin, waived").unwrap();
@@ -258,7 +258,7 @@ fn what_does_not_fit_is_counted() {
     }
     let folder = tempfile::tempdir().unwrap();
     let file = Utf8Path::from_path(folder.path()).unwrap().join("fleet.yaml");
-    std::fs::write(&file, text).unwrap();
+    provision::fs::write_atomic(&file, text.as_bytes(), 0o600).unwrap();
     let hosts = matrix(file.as_str(), &["--by", "host", "--format", "svg"]);
     assert!(hosts.contains(">102 more hosts are not shown; `--limit` shows them<"), "{hosts}");
     let drawn = network(file.as_str(), &["--format", "svg"]);
@@ -340,7 +340,7 @@ fn a_page_is_printed_on_sheets() {
     for (inventory, at_least) in [("inventories/demo", 7), ("inventories/france", 15)] {
         let pdf = browser.path("page.pdf");
         browser.run(&page(inventory), &["--no-pdf-header-footer", &format!("--print-to-pdf={pdf}")]);
-        let bytes = std::fs::read(&pdf).unwrap();
+        let bytes = provision::fs::read_at_most(&pdf, 100_000_000).unwrap();
         assert!(bytes.starts_with(b"%PDF-"), "{inventory}");
         let text = String::from_utf8_lossy(&bytes);
         let sheets = text.matches("/Type /Page\n").count();
