@@ -66,6 +66,18 @@ impl Fleet {
         proof
     }
 
+    /// Returns the pairs of zones that the matrix's page shows as proved, and those that it shows as contradicted.
+    #[track_caller]
+    fn pairs_on_page(&self, proof: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+        let words = ["matrix", "-i", &self.inventory, "--proof", proof, "--format", "html"];
+        let page = self.lab.provision(&words).expect(0).stdout;
+        let pairs = |state: &str| -> BTreeSet<String> {
+            let sign = format!("data-state=\"{state}\" title=\"");
+            page.split(&sign).skip(1).map(|rest| rest.split(',').next().unwrap().to_owned()).collect()
+        };
+        (pairs("proved"), pairs("contradicted"))
+    }
+
     fn listen(&self, host: &str, port: &str) {
         let script = format!(
             "systemd-run --quiet --unit=listen-{port} --service-type=exec systemd-socket-activate -l {port} --inetd -a cat"
@@ -128,12 +140,19 @@ fn a_fleet_that_is_as_its_flow_matrix_is_proved_and_what_is_changed_by_hand_is_n
             ("PA022-R19", "ctl-1", "only the filter of the other side holds it back"),
         ],
     );
-    let sarif = fleet.verify(&["--format", "sarif"]).expect(1).json();
+    let file = lab.path("proof.json");
+    let file = file.to_str().unwrap();
+    let sarif = fleet.verify(&["--format", "sarif", "--out", file]).expect(1).json();
     let rules = |sarif: &Value| -> BTreeSet<String> {
         let results = sarif["runs"][0]["results"].as_array().unwrap().iter();
         results.map(|result| result["ruleId"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(rules(&sarif), BTreeSet::from(["PA022-R19".to_owned(), "SNC-13.2.e".to_owned()]));
+    let (proved, contradicted) = fleet.pairs_on_page(file);
+    // The host stands in two zones, and the rule is for both.
+    let is_there = |pair: &String| pair.ends_with("→ control") || pair.ends_with("→ admin");
+    assert!(contradicted.contains("admin → control") && contradicted.iter().all(is_there), "{contradicted:?}");
+    assert!(!proved.is_empty());
     lab.on("ctl-1", "systemctl restart nftables");
     fleet.is_green();
 
@@ -210,8 +229,11 @@ fn a_fleet_that_is_as_its_flow_matrix_is_proved_and_what_is_changed_by_hand_is_n
     assert_eq!((status, proof.count(Verdict::Contradicted)), (3, 0), "{:#?}", proof.cells);
     assert!(proof.count(Verdict::NotTried) > 0);
     lab.fault("hv-2", &["heal"]);
-    let file = lab.path("proof.json");
-    fleet.verify(&["--out", file.to_str().unwrap()]).expect(0);
+    fleet.verify(&["--out", file]).expect(0);
     let saved = Proof::parse(&std::fs::read_to_string(file).unwrap()).unwrap();
     assert_eq!(saved.count(Verdict::Proved), saved.cells.len());
+    let (all, contradicted) = fleet.pairs_on_page(file);
+    assert!(all.is_superset(&proved) && all.len() > proved.len() && contradicted.is_empty(), "{contradicted:?}");
+    let other = lab.provision(&["matrix", "-i", root().join("inventories/demo").to_str().unwrap(), "--proof", file]);
+    assert!(other.expect(1).stderr.contains("is not one of this inventory: it speaks of the host `"));
 }
