@@ -238,6 +238,8 @@ fn what_is_contradicted_is_shown_so_even_where_it_is_waived() {
         square.split_once("</g>").unwrap().0.contains(">✗ contradicted<") || square.contains(">✗ contradicted 1/2<")
     );
     assert!(args("text").contains("denied:\n  admin -> admin (all else): contradicted 1/1\n"), "{}", args("text"));
+    let bastion = matrix(CASE, &["--proof", file.as_str(), "--by", "host", "--limit", "bastion"]);
+    assert!(bastion.ends_with("denied:\n  other hosts -> bastion (all else): contradicted 1/1\n"), "{bastion}");
     let row = "\"admin\",\"admin\",\"denied\",\"all else\",\"\",\"\",\"contradicted 1/1\"";
     assert!(args("csv").lines().any(|line| line == row), "{}", args("csv"));
 }

@@ -19,6 +19,8 @@ pub struct Evidence<'a> {
     flows: HashMap<(&'a str, &'a str, usize), Tally>,
     /// Of each host and flow what comes in and what goes out.
     hosts: HashMap<(&'a str, usize), (Tally, Tally)>,
+    /// Of each host what comes in and what goes out of what no flow allows.
+    denied: HashMap<&'a str, (Tally, Tally)>,
     /// Where each contradicted connection leads from and to.
     contradicted: Vec<(&'a Cell, &'a str, &'a str)>,
 }
@@ -194,8 +196,8 @@ impl<'a> Evidence<'a> {
         };
         let positions: HashMap<&str, usize> =
             matrix.flows().iter().enumerate().map(|(at, flow)| (flow.name.as_str(), at)).collect();
-        let (pairs, flows, hosts) = Default::default();
-        let mut evidence = Self { proof, pairs, flows, hosts, contradicted: Vec::new() };
+        let (pairs, flows, hosts, denied) = Default::default();
+        let mut evidence = Self { proof, pairs, flows, hosts, denied, contradicted: Vec::new() };
         for cell in &proof.cells {
             let (from, to) = (zone_of(&cell.from, cell.source)?, zone_of(&cell.to, cell.address)?);
             let flow = matrix.allows(cell.source, cell.address, cell.transport, cell.port).next();
@@ -204,6 +206,10 @@ impl<'a> Evidence<'a> {
                 return Err(EvidenceError::OtherMatrix { from, to, address, transport, port, expected });
             }
             evidence.pairs.entry((from, to)).or_default().add(cell);
+            if flow.is_none() {
+                evidence.denied.entry(cell.to.as_str()).or_default().0.add(cell);
+                evidence.denied.entry(cell.from.as_str()).or_default().1.add(cell);
+            }
             if let Some(flow) = flow.and_then(|flow| positions.get(flow.name.as_str())) {
                 evidence.flows.entry((from, to, *flow)).or_default().add(cell);
                 evidence.hosts.entry((cell.to.as_str(), *flow)).or_default().0.add(cell);
@@ -229,6 +235,12 @@ impl<'a> Evidence<'a> {
     /// Returns what came of the connections of a flow that lead to a host, or from it.
     pub fn host(&self, host: &str, flow: usize, is_incoming: bool) -> Tally {
         let (incoming, outgoing) = self.hosts.get(&(host, flow)).copied().unwrap_or_default();
+        if is_incoming { incoming } else { outgoing }
+    }
+
+    /// Returns what came of the connections that no flow allows and that lead to a host, or from it.
+    pub fn denied(&self, host: &str, is_incoming: bool) -> Tally {
+        let (incoming, outgoing) = self.denied.get(host).copied().unwrap_or_default();
         if is_incoming { incoming } else { outgoing }
     }
 

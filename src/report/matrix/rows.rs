@@ -148,6 +148,14 @@ pub fn by_host(view: &View<'_>, hosts: &[&Host]) -> Vec<Row> {
         };
         flows.incoming.iter().for_each(|passage| add(passage, true));
         flows.outgoing.iter().for_each(|passage| add(passage, false));
+        for is_incoming in [true, false] {
+            let denied = view.evidence.as_ref().map(|evidence| evidence.denied(host.name.as_str(), is_incoming));
+            if let Some(denied) = denied.filter(|denied| denied.verdict().is_some()) {
+                let (own, others) = (host.name.to_string(), "other hosts".to_owned());
+                let (from, to) = if is_incoming { (others, own) } else { (own, others) };
+                rows.push(Row { services: ALL_ELSE.to_owned(), ..Row::denied(from, to, Some(seen_of(denied))) });
+            }
+        }
     }
     rows
 }
