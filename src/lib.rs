@@ -8,7 +8,7 @@
 //! | 1 | `graph` `shell` `template` `model` | the DAG; quoted shell text; strict rendering; validated inventory and plays |
 //! | 2 | `change` `load` `policy` `connection` | what would happen; YAML to model; rules on the model; the way to a host |
 //! | 3 | `event` `resource` | what did happen; the knowledge of each kind, pure |
-//! | 4 | `plan` `journal` | the decision; the memory |
+//! | 4 | `plan` `journal` `proof` | the decision; the memory; what must and must not connect |
 //! | 5 | `engine` `report` | the hands; the voice |
 //! | 6 | `cli` | arguments, one file per command, exit codes |
 
@@ -26,6 +26,7 @@ pub mod load;
 pub mod model;
 pub mod plan;
 pub mod policy;
+pub mod proof;
 pub mod report;
 pub mod resource;
 pub mod secret;

@@ -1,6 +1,7 @@
 //! What the commands that reach hosts share: connections, the runtime, and locks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use secrecy::SecretString;
@@ -15,12 +16,30 @@ use crate::engine::job::Lock;
 use crate::journal;
 use crate::model::inventory::Inventory;
 
+/// How long a host is waited for that does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// As long as one needs that is only slow or busy.
+    Usual,
+    /// Five seconds, once: that a host does not answer is what was to be found out.
+    Short,
+}
+
 /// Returns what opens connections.
 ///
 /// # Errors
 /// The text and the hint say what is wrong with the keys.
-fn connector(common: &Common, inventory: &Inventory, printer: &Printer) -> Result<Connector, (String, Option<String>)> {
+fn connector(
+    common: &Common,
+    inventory: &Inventory,
+    patience: Patience,
+    printer: &Printer,
+) -> Result<Connector, (String, Option<String>)> {
     let mut settings = Settings::default();
+    if patience == Patience::Short {
+        settings.connect_timeout = Duration::from_secs(5);
+        settings.attempts = 1;
+    }
     let home = std::env::var("HOME").ok().map(Utf8PathBuf::from);
     let own = |path: &Utf8PathBuf| match (path.strip_prefix("~"), &home) {
         (Ok(rest), Some(home)) => home.join(rest),
@@ -79,8 +98,21 @@ pub fn ready(
     inventory: &Inventory,
     printer: &Printer,
 ) -> Result<(Connector, tokio::runtime::Runtime), Exit> {
+    ready_with(common, inventory, Patience::Usual, printer)
+}
+
+/// Does what [`ready`] does, with another patience.
+///
+/// # Errors
+/// The exit code to end with.
+pub fn ready_with(
+    common: &Common,
+    inventory: &Inventory,
+    patience: Patience,
+    printer: &Printer,
+) -> Result<(Connector, tokio::runtime::Runtime), Exit> {
     crate::connection::descriptors::raise_limit();
-    let connector = connector(common, inventory, printer).map_err(|(error, hint)| {
+    let connector = connector(common, inventory, patience, printer).map_err(|(error, hint)| {
         printer.error(&error, hint.as_deref());
         Exit::Error
     })?;

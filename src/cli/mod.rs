@@ -20,6 +20,7 @@ mod rules;
 mod schema;
 mod trust;
 mod validate;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -121,6 +122,9 @@ enum Command {
     /// Show the flow matrix by zone or by host, without touching any host
     #[command(after_help = "Example: provision matrix -i inventories/demo --by host --limit ctl-par1-01")]
     Matrix(matrix::MatrixArgs),
+    /// Prove the flow matrix on the hosts: what must connect does, what must not does not, and nothing else is there
+    #[command(after_help = "Example: provision verify -i inventories/demo --out proof.json")]
+    Verify(verify::VerifyArgs),
     /// Explain a kind: its arguments and an example; or templates, facts, selectors
     #[command(after_help = "Example: provision explain file")]
     Explain(explain::ExplainArgs),
@@ -177,6 +181,7 @@ fn dispatch(cli: &Cli, printer: &Printer) -> Exit {
         Command::Graph(args) => graph::run(args, common, printer),
         Command::Rules(args) => rules::run(args, printer),
         Command::Matrix(args) => matrix::run(args, common, printer),
+        Command::Verify(args) => verify::run(args, common, printer),
         Command::Explain(args) => explain::run(args, printer),
         Command::Schema(args) => schema::run(args, printer),
         Command::Completions(args) => completions::run(args, printer),

@@ -6,7 +6,7 @@ use super::exit::Exit;
 use super::policy::LangChoice;
 use super::printer::Printer;
 use crate::diag::suggestion;
-use crate::policy::{find_rule, rules};
+use crate::policy::{Rule, rules};
 use crate::report::findings::{explain, list, list_json};
 
 /// Arguments of `rules`.
@@ -29,16 +29,19 @@ pub(super) fn run(args: &RulesArgs, printer: &Printer) -> Exit {
         }
         return Exit::Done;
     };
-    let Some(rule) = find_rule(id) else {
+    // One that is checked on what is written and on hosts too has a row for each.
+    let named: Vec<&Rule> = rules().filter(|rule| rule.id == *id).collect();
+    if named.is_empty() {
         let hint = suggestion(id, rules().map(|rule| rule.id));
         let hint = hint.unwrap_or_else(|| "`provision rules` lists them".to_owned());
         printer.error(&format!("there is no rule `{id}`"), Some(&hint));
         return Exit::Usage;
-    };
+    }
     if printer.json {
-        printer.json(&list_json([rule]));
+        printer.json(&list_json(named));
     } else {
-        printer.data(&explain(rule, lang, color, width));
+        let texts: Vec<String> = named.into_iter().map(|rule| explain(rule, lang, color, width)).collect();
+        printer.data(&texts.join("\n"));
     }
     Exit::Done
 }

@@ -4,6 +4,7 @@
 //! what it is told. Between them pass only the messages of [`job`]. Everything that happens leaves as an
 //! [`Event`]; what is shown of it is for `report`.
 
+mod ask;
 mod dispatch;
 mod executor;
 pub mod job;
@@ -22,6 +23,7 @@ use crate::event::{Event, Reach};
 use executor::{Afterwards, Order};
 use job::{HostJob, HostMessage};
 
+pub use ask::ask;
 pub use dispatch::{Applied, ApplyRequest, Stop};
 pub use executor::with_causes;
 pub use observe::{ObserveRequest, ObservedHost, Purpose};

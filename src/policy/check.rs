@@ -106,7 +106,7 @@ pub fn check(input: &Input<'_>, problems: &mut Diagnostics) -> Report {
     let cx = Cx::new(inventory, input.playbook, input.today, input.lang, forwarders);
     let mut raw: Vec<Finding> = Vec::new();
     for rule in rules().filter(|rule| report.packs.contains(&rule.pack)) {
-        if rule.needs == Needs::Playbook && input.playbook.is_none() {
+        if rule.needs == Needs::Network || rule.needs == Needs::Playbook && input.playbook.is_none() {
             continue;
         }
         let mut found = Found::of(rule);
@@ -215,7 +215,8 @@ fn merged(findings: Vec<Finding>, cx: &Cx<'_>) -> Vec<Finding> {
     for finding in &mut kept {
         finding.hosts.sort_unstable();
         finding.hosts.dedup();
-        let needs_playbook = find_rule(&finding.rule).is_some_and(|rule| rule.needs != Needs::Inventory);
+        let needs_playbook =
+            find_rule(&finding.rule).is_some_and(|rule| matches!(rule.needs, Needs::Both | Needs::Playbook));
         // What a playbook does is found on each host; elsewhere a message names its hosts itself.
         if needs_playbook && let Some(host) = finding.hosts.first().and_then(|at| cx.host(*at)) {
             let name = &host.name;

@@ -8,6 +8,7 @@ use camino::Utf8Path;
 use jiff::civil::Date;
 use serde_json::Value;
 
+use super::network::LiveNetwork;
 use super::rule::Lang;
 use crate::addr::HostName;
 use crate::diag::{FileId, Span};
@@ -58,6 +59,8 @@ pub struct Written<'a> {
 pub(super) struct Cx<'a> {
     pub inventory: &'a Inventory,
     pub playbook: Option<&'a Playbook<'a>>,
+    /// What the network of the hosts really is, where they were asked.
+    pub network: Option<&'a LiveNetwork>,
     pub today: Date,
     pub lang: Lang,
     /// The hosts, by position.
@@ -112,6 +115,7 @@ impl<'a> Cx<'a> {
         Self {
             inventory,
             playbook,
+            network: None,
             today,
             lang,
             hosts,

@@ -6,15 +6,18 @@
 //! twice) is checked by `load` before any rule is asked.
 
 mod check;
+mod check_network;
 mod conflicts;
 mod custom;
 mod cx;
 mod finding;
+pub mod network;
 mod rule;
 mod rules;
 mod waive;
 
 pub use self::check::{ALWAYS, Always, Input, Report, check};
+pub use self::check_network::check_network;
 pub use self::conflicts::{CONFLICTS, Conflict, conflicts_of};
 pub use self::cx::{Playbook, SourceText, Written};
 pub use self::finding::{Declared, Finding, Waived};

@@ -97,6 +97,8 @@ pub enum Needs {
     Both,
     /// What a playbook would write: without one, the rule is not asked.
     Playbook,
+    /// The network of the live hosts, and what came of trying connections: asked by `verify` alone.
+    Network,
 }
 
 /// A text in two languages.

@@ -10,6 +10,7 @@ pub mod findings;
 pub mod matrix;
 pub mod plan;
 pub mod progress;
+pub mod proof;
 pub mod style;
 pub mod summary;
 

@@ -6,6 +6,7 @@
 //! host takes it back by itself unless a new login confirms it.
 
 mod compare;
+mod examine;
 mod live;
 mod ruleset;
 mod scripts;
@@ -18,6 +19,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use self::compare::{differences, only, rules};
+pub use self::examine::{Counted, Difference, Examined, counted, counters_question, examine, question};
 use self::ruleset::{TABLE, Table};
 use self::scripts::{FILE, UNIT};
 use super::managed_file::{ManagedFile, ObservedFile};
@@ -28,7 +30,6 @@ use super::{Claim, Content, Input, Kind, ObserveError, SpecProblem};
 use crate::change::{Action, Attributes, Change, Step};
 use crate::model::matrix::HostFlows;
 use crate::sh;
-use crate::shell::Script;
 
 /// The host's part of the flow matrix as nftables rules. Whatever no flow of the inventory allows is dropped.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -190,10 +191,7 @@ impl Kind for Firewall {
     }
 
     fn queries(&self) -> Vec<Query> {
-        // Warnings that other programs manage a table come on standard error, and an error is wanted in words.
-        let script =
-            Script::constant("nft -j list ruleset 2>/dev/null || { nft -j list ruleset 2>&1 >/dev/null; exit 1; }");
-        let live = Query::Snippet { key: KEY.to_owned(), tools: vec![("nft", "nftables")], script };
+        let live = Query::Snippet { key: KEY.to_owned(), tools: vec![("nft", "nftables")], script: question() };
         let mut queries = self.file(&self.desired()).queries(true);
         queries.extend([Query::Unit(UNIT.to_owned()), live]);
         queries

@@ -19,7 +19,7 @@ mod command;
 mod directory;
 pub mod fact;
 mod file;
-mod firewall;
+pub mod firewall;
 mod group;
 mod hostname;
 mod hosts_entry;

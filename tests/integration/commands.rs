@@ -236,3 +236,20 @@ fn the_flow_matrix_is_shown_by_zone_and_by_host() {
     let csv = matrix(&["--format", "csv"]);
     assert_eq!(csv.lines().filter(|line| line.contains("\"denied\"")).count(), 4 * 4 - 4);
 }
+
+#[test]
+fn there_is_nothing_to_prove_without_a_flow_matrix() {
+    let folder = folder();
+    let hosts = "hosts:\n  one: {ssh: {address: 10.99.0.1}}\n";
+    provision::fs::write_atomic(&folder.path.join("hosts.yaml"), hosts.as_bytes(), 0o600).unwrap();
+    insta::assert_snapshot!(run_in(&folder.path, &["verify", "-i", "hosts.yaml"]), @r"
+    exit 1
+    --- stderr
+    error[no-flows]: the inventory has no flow matrix, so there is nothing to verify
+     |
+     = help: declare under `flows` who may talk to whom
+
+    1 error
+    ");
+    assert!(run_in(&folder.path, &["verify", "-i", "hosts.yaml", "--timeout", "0"]).starts_with("exit 64\n"));
+}

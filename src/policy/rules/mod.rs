@@ -8,6 +8,8 @@ mod environments;
 mod hypervisors;
 mod keys;
 mod law;
+mod live_connections;
+mod live_network;
 mod logs;
 mod networks;
 mod nics;
@@ -45,6 +47,8 @@ const TABLE: &[&[Rule]] = &[
     packages::RULES,
     settings::RULES,
     sshd::RULES,
+    live_connections::RULES,
+    live_network::RULES,
 ];
 
 /// Returns all rules.

@@ -16,7 +16,7 @@ pub fn to_json(checked: &Checked<'_>) -> Value {
     if let Some(diagnostics) = output.get_mut("diagnostics").and_then(Value::as_array_mut) {
         for (shown, (_, finding)) in diagnostics.iter_mut().zip(&all) {
             if let (Some(entries), Some(finding)) = (shown.as_object_mut(), finding) {
-                let rule = crate::policy::find_rule(&finding.rule);
+                let rule = checked.rule(&finding.rule);
                 entries.insert("subject".to_owned(), json!(finding.subject));
                 entries.insert("hosts".to_owned(), hosts(checked, &finding.hosts));
                 entries.insert("pack".to_owned(), json!(rule.map(|rule| rule.pack)));

@@ -14,6 +14,13 @@ use crate::policy::{Kind, Pack};
 /// who signed; what is only declared stands in the output of its case. The input's own problems are the cases of the suite `input`.
 pub fn junit(checked: &Checked<'_>) -> String {
     let mut document = Document::new("provision validate");
+    document.add_test_suites(suites(checked));
+    document.to_string().unwrap_or_default()
+}
+
+/// Returns the suites of [`junit`].
+pub(in crate::report) fn suites(checked: &Checked<'_>) -> Vec<TestSuite> {
+    let mut suites = Vec::new();
     let mut input = TestSuite::new("input");
     for problem in checked.problems.iter() {
         let status = failed(checked, &problem.code, std::iter::once(problem.clone()).collect());
@@ -22,14 +29,14 @@ pub fn junit(checked: &Checked<'_>) -> String {
     if checked.problems.is_empty() {
         input.add_test_case(TestCase::new("valid", TestCaseStatus::success()));
     }
-    document.add_test_suite(input);
-    let Some(report) = checked.report else { return document.to_string().unwrap_or_default() };
+    suites.push(input);
+    let Some(report) = checked.report else { return suites };
     for pack in Pack::ALL.into_iter().filter(|pack| report.packs.contains(pack)) {
         let mut suite = TestSuite::new(pack.as_str());
         for rule in report.asked.iter().filter(|rule| rule.pack == pack) {
             suite.add_test_case(case(checked, rule.id, Some(rule.text.of(checked.lang))));
         }
-        document.add_test_suite(suite);
+        suites.push(suite);
     }
     // The fleet's own rules, and what is wrong with waivers.
     let asked = |id: &str| report.asked.iter().any(|rule| rule.id == id);
@@ -40,9 +47,9 @@ pub fn junit(checked: &Checked<'_>) -> String {
     if !others.is_empty() {
         let mut suite = TestSuite::new("own");
         suite.add_test_cases(others.into_iter().map(|id| case(checked, id, None)));
-        document.add_test_suite(suite);
+        suites.push(suite);
     }
-    document.to_string().unwrap_or_default()
+    suites
 }
 
 fn case(checked: &Checked<'_>, id: &str, text: Option<&str>) -> TestCase {

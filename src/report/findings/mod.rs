@@ -10,11 +10,12 @@ mod summary;
 
 use crate::diag::{Diagnostic, Diagnostics, Severity, Sources};
 use crate::model::inventory::{Inventory, Waiver};
-use crate::policy::{Conflict, Finding, Lang, Report, Waived, conflicts_of};
+use crate::policy::{Conflict, Finding, Lang, Report, Rule, Waived, conflicts_of, find_rule};
 
 pub use code_quality::code_quality;
 pub use json::to_json;
 pub use junit::junit;
+pub(in crate::report) use junit::suites;
 pub use listing::{explain, list, list_json};
 pub use sarif::sarif;
 pub use summary::{notes, summary};
@@ -41,6 +42,12 @@ impl<'a> Checked<'a> {
 
     fn waived(&self) -> &'a [Waived] {
         self.report.map(|report| report.waived.as_slice()).unwrap_or_default()
+    }
+
+    /// Returns the rule that a finding breaks: of those with its identifier the one that was asked.
+    fn rule(&self, id: &str) -> Option<&'static Rule> {
+        let asked = self.report.and_then(|report| report.asked.iter().copied().find(|rule| rule.id == id));
+        asked.or_else(|| find_rule(id))
     }
 
     fn waiver(&self, at: usize) -> Option<&'a Waiver> {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Checked, fingerprint, without_dot};
 use crate::diag::{Diagnostic, Label, Severity, Sources, Span};
-use crate::policy::{Finding, find_rule};
+use crate::policy::Finding;
 
 /// Returns a SARIF log of one run.
 ///
@@ -120,7 +120,7 @@ fn result(checked: &Checked<'_>, diagnostic: &Diagnostic, finding: Option<&Findi
     let print = fingerprint(diagnostic, finding, file.as_deref());
     result.insert("partialFingerprints".to_owned(), json!({"finding/v1": print}));
     if let Some(finding) = finding {
-        let kind = find_rule(&finding.rule).map(|rule| rule.kind);
+        let kind = checked.rule(&finding.rule).map(|rule| rule.kind);
         result.insert("properties".to_owned(), json!({"subject": finding.subject, "kind": kind}));
     }
     Value::Object(result)

@@ -231,7 +231,8 @@ fn invalid(hook: &str) -> String {
     format!("ct state invalid counter name \"{}\" drop", dropped(hook))
 }
 
-fn dropped(hook: &str) -> String {
+/// Returns the name of what counts the packets of a hook that nothing let through.
+pub(super) fn dropped(hook: &str) -> String {
     format!("dropped_{hook}")
 }
 

@@ -13,3 +13,4 @@ mod names;
 mod order;
 mod runs;
 mod trouble;
+mod verify;
