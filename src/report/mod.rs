@@ -8,6 +8,7 @@ pub mod diagnostic;
 pub mod drawing;
 pub mod findings;
 pub mod matrix;
+pub mod page;
 pub mod plan;
 pub mod progress;
 pub mod proof;

@@ -26,6 +26,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("handlebars", &["template"]),
     ("hmac", &["connection"]),
     ("indicatif", &["report"]),
+    ("maud", &["report"]),
     ("memchr", &["connection"]),
     ("petgraph", &["graph"]),
     ("quick_junit", &["report"]),
