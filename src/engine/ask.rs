@@ -19,7 +19,7 @@ pub async fn ask(
     let mut waiting: FuturesUnordered<_> = readings
         .iter()
         .map(|(host, reading)| async move {
-            let job = HostJob::Read { questions: script::questions(reading), lock: None };
+            let job = HostJob::Read { questions: script::questions(reading), lock: None, patience: None };
             let last = fleet.call(host, job, |message| {
                 if matches!(message, HostMessage::Connecting) {
                     listener(Event::Connecting { host: host.clone() });
