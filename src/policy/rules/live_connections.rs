@@ -47,7 +47,7 @@ pub(super) const RULES: &[Rule] = &[
         pack: Pack::Separation,
         level: Level::Error,
         kind: Kind::L,
-        needs: Needs::Network,
+        needs: Needs::Tried,
         also: &["DR-R34"],
         text: Words {
             en: "no host reaches another across the administration network, as tried",
@@ -60,7 +60,7 @@ pub(super) const RULES: &[Rule] = &[
         pack: Pack::Separation,
         level: Level::Error,
         kind: Kind::L,
-        needs: Needs::Network,
+        needs: Needs::Tried,
         also: &["SNC-9.7.c", "SNC-13.2.e"],
         text: Words {
             en: "nothing reaches the control plane or an administration interface that must not, as tried",
@@ -73,7 +73,7 @@ pub(super) const RULES: &[Rule] = &[
         pack: Pack::Separation,
         level: Level::Error,
         kind: Kind::L,
-        needs: Needs::Network,
+        needs: Needs::Tried,
         also: &["SNC-13.1.a"],
         text: Words {
             en: "every flow lets through what it is there for, as tried",
