@@ -65,7 +65,7 @@ pub(super) fn run(args: &GraphArgs, common: &Common, printer: &Printer) -> Exit 
                 let binder = project.binder(&mut problems);
                 let (bounds, order) = project.bind(&binder, &mut problems);
                 if scope == Scope::Plays {
-                    drawing::plays(&project.playbook, &bounds)
+                    drawing::plays(&project.playbook, &bounds, &|host, kind| project.domain(host, kind))
                 } else {
                     drawing::resources(&project.playbook, &bounds, &order)
                 }

@@ -16,7 +16,7 @@ use crate::load;
 use crate::load::secrets::Secrets;
 use crate::model::inventory::{ConnectionKind, Host, Inventory};
 use crate::model::matrix::path;
-use crate::model::playbook::Playbook;
+use crate::model::playbook::{Domain, Playbook};
 use crate::model::selector::Selector;
 use crate::plan::Contents;
 use crate::plan::bind::{Binder, Bound, HostInput, Known, Tags};
@@ -186,7 +186,7 @@ impl Project {
             let host = self.inventory.host(host.as_str())?;
             Some(&host.provided_by.as_ref()?.value)
         };
-        let order = order::build(&self.playbook, &bounds, &brought, &mut found);
+        let order = order::build(&self.playbook, &bounds, &brought, &|host, kind| self.domain(host, kind), &mut found);
         if let Some(matrix) = binder.matrix() {
             // A firewall that is made of a matrix without the tool's own way locks it out.
             let filtered = bounds.iter().filter(|(_, bounds)| bounds.iter().any(Bound::needs_flows));
@@ -195,6 +195,11 @@ impl Project {
         }
         problems.extend(once_each(found));
         (bounds, order)
+    }
+
+    /// Returns the failure domain that a host stands in.
+    pub fn domain(&self, host: &HostName, kind: Domain) -> Option<String> {
+        self.inventory.domain(self.inventory.host(host.as_str())?, kind)
     }
 
     /// Returns the binder.

@@ -89,6 +89,12 @@ fn playbook() -> Value {
     if let Some(health) = schema.pointer_mut("/$defs/RollingFile/properties/health/items") {
         *health = json!({"$ref": "#/$defs/kind.check"});
     }
+    for key in ["drain", "resume"] {
+        if let Some(command) = schema.pointer_mut(&format!("/$defs/RollingFile/properties/{key}")) {
+            let description = command.get("description").cloned().unwrap_or_default();
+            *command = json!({"description": description, "$ref": "#/$defs/kind.command"});
+        }
+    }
     schema
 }
 

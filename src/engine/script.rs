@@ -4,7 +4,7 @@
 
 use super::job::{Errors, Lock, Questions, Window, Work};
 use crate::addr::{ResourceId, RunId};
-use crate::change::{Effect, Step, StepPayload};
+use crate::change::{Action, Effect, Step, StepPayload};
 use crate::connection::Payload;
 use crate::resource::read::Reading;
 use crate::sh;
@@ -159,6 +159,18 @@ pub(super) fn read(questions: &Questions, lock: Option<&Lock>) -> Script {
     script
 }
 
+/// Returns what marks on the host that a work's notified resources are to be refreshed.
+fn marks(work: &Work) -> Script {
+    let mut script = Script::default();
+    for id in &work.marks {
+        script.push(&sh!(
+            "[ -n \"$_failed\" ] || { [ -d \"$_state/pending\" ] || mkdir -p -m 0700 -- \"$_state/pending\"; echo {} >\"$_state/pending/\"{}; }"
+            , shown(id), file_name(id)
+        ));
+    }
+    script
+}
+
 /// Returns the script that does some works and reads what they changed, and what the steps take from the stream.
 ///
 /// In a window it ends without reading: that is for the session that confirms.
@@ -178,6 +190,10 @@ pub(super) fn apply(
     let mut room = Room(SHORT_TOGETHER);
     for work in works {
         let (now, later) = apart(work);
+        if work.action == Action::Run {
+            // What runs may be cut off in its midst, and nothing would show afterwards that it had begun.
+            script.push(&marks(work));
+        }
         for (at, step) in now {
             let (payload, given) = match &step.payload {
                 StepPayload::None | StepPayload::OutputOf(_) => (None, sh!("_size=0")),
@@ -194,11 +210,8 @@ pub(super) fn apply(
             let run = framed(work, at, step, &given, window);
             script.push(&sh!("if [ -z \"$_failed\" ]; then {}; [ $_r = 0 ] || _failed=1; fi", run));
         }
-        for id in &work.marks {
-            script.push(&sh!(
-                "[ -n \"$_failed\" ] || { [ -d \"$_state/pending\" ] || mkdir -p -m 0700 -- \"$_state/pending\"; echo {} >\"$_state/pending/\"{}; }"
-                , shown(id), file_name(id)
-            ));
+        if work.action != Action::Run {
+            script.push(&marks(work));
         }
         match &work.settles {
             _ if later.is_some() => {

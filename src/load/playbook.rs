@@ -4,6 +4,7 @@
 //! kind, no unknown key, and includes must not go round in a circle.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use schemars::JsonSchema;
@@ -13,8 +14,8 @@ use serde::de::IgnoredAny;
 use super::yaml;
 use crate::diag::{Diagnostic, Diagnostics, Sources, Span};
 use crate::fs;
-use crate::model::node::{Node, OneOrMany, Spanned};
-use crate::model::playbook::{Batch, OnFailure, Play, Playbook, Rolling, Task};
+use crate::model::node::{Key, Node, OneOrMany, Spanned, Value};
+use crate::model::playbook::{Batch, Domain, OnFailure, Play, Playbook, Purpose, Rolling, Task};
 
 /// A playbook file.
 #[derive(Deserialize, JsonSchema)]
@@ -71,9 +72,12 @@ pub struct PlayFile {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RollingFile {
-    /// How many hosts at a time: a number, or a share such as `"25%"`.
+    /// How many hosts at a time: a number, or a share such as `"25%"`. The default is 1, or with `max_unavailable` no limit.
     #[serde(default)]
     batch: Option<Spanned<String>>,
+    /// How many hosts at a time of any one rack, room or site: `{rack: 1, site: 2}`.
+    #[serde(default)]
+    max_unavailable: Option<MaxUnavailableFile>,
     /// How many hosts may fail before no further batch is begun.
     #[serde(default)]
     max_failures: usize,
@@ -82,6 +86,33 @@ pub struct RollingFile {
     #[schemars(with = "Vec<serde_json::Value>")]
     #[expect(dead_code, reason = "read from the node itself, which knows the places; declared to be a known key")]
     health: Option<IgnoredAny>,
+    /// What takes the work off a host before the play changes something there, and runs only then: arguments of the kind
+    /// `command`.
+    #[serde(default)]
+    #[schemars(with = "serde_json::Value")]
+    #[expect(dead_code, reason = "read from the node itself, which knows the places; declared to be a known key")]
+    drain: Option<IgnoredAny>,
+    /// What gives a drained host its work back after all that the play does there, also in a later run if this one does
+    /// not come to it: arguments of the kind `command`.
+    #[serde(default)]
+    #[schemars(with = "serde_json::Value")]
+    #[expect(dead_code, reason = "read from the node itself, which knows the places; declared to be a known key")]
+    resume: Option<IgnoredAny>,
+}
+
+/// The keys of `max_unavailable`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MaxUnavailableFile {
+    /// How many hosts of a rack.
+    #[serde(default)]
+    rack: Option<NonZeroUsize>,
+    /// How many hosts of a room.
+    #[serde(default)]
+    room: Option<NonZeroUsize>,
+    /// How many hosts of a site.
+    #[serde(default)]
+    site: Option<NonZeroUsize>,
 }
 
 /// The keys of a task beside its kind.
@@ -238,15 +269,24 @@ impl Loader<'_> {
         for task in self.list(node, "tasks") {
             self.task(&task, path, &Vec::new(), &tags, &mut tasks);
         }
+        if let Some(node) = node.get("rolling") {
+            self.drain_and_resume(&read.name, node, &tags, &mut tasks);
+        }
         let needs = read.needs.map(|needs| needs.0).unwrap_or_default();
         playbook.plays.push(Play { name: read.name, hosts: read.hosts, needs, rolling, vars, tags, tasks });
         Some(())
     }
 
     fn rolling(&mut self, read: &RollingFile, node: &Node) -> Option<Rolling> {
+        let limits = read
+            .max_unavailable
+            .iter()
+            .flat_map(|most| [(Domain::Rack, most.rack), (Domain::Room, most.room), (Domain::Site, most.site)]);
+        let max_unavailable: Vec<(Domain, usize)> =
+            limits.filter_map(|(domain, most)| Some((domain, most?.get()))).collect();
         let batch = match &read.batch {
-            None => Batch::Hosts(1),
-            Some(text) => {
+            None => max_unavailable.is_empty().then_some(Batch::Hosts(1)),
+            Some(text) => Some({
                 let (digits, is_share) = match text.strip_suffix('%') {
                     Some(digits) => (digits, true),
                     None => (text.as_str(), false),
@@ -261,10 +301,64 @@ impl Loader<'_> {
                         return None;
                     }
                 }
-            }
+            }),
         };
         let health = self.list(node, "health");
-        Some(Rolling { batch, max_failures: read.max_failures, health })
+        Some(Rolling { batch, max_unavailable, max_failures: read.max_failures, health })
+    }
+
+    /// Makes tasks of what drains a host and of what gives it its work back: the first and the last of the play.
+    fn drain_and_resume(&mut self, play: &str, rolling: &Node, tags: &[String], tasks: &mut Vec<Task>) {
+        let given = |key: &str| rolling.entry(key).filter(|(_, node)| !node.is_null());
+        let mut both = Vec::new();
+        for (key, purpose) in [("drain", Purpose::Drain), ("resume", Purpose::Resume)] {
+            let Some((key, node)) = given(key) else { continue };
+            let Some(entries) = node.as_map() else {
+                let message = format!("`{}` is {}, and should be a map", key.text, node.describe());
+                let problem = Diagnostic::error("wrong-type", message).at(node.span);
+                self.problem(problem.help("write the arguments of a `command`, such as {run: /usr/local/sbin/leave}"));
+                continue;
+            };
+            let mut entries = entries.to_vec();
+            let named = |name: &str, value: Node| (Key { span: key.span, text: name.into() }, value);
+            if node.get("name").is_none() {
+                entries.push(named("name", Node::text(key.span, format!("{} {play}", key.text))));
+            }
+            if purpose == Purpose::Resume && node.get("on_notify").is_none() {
+                entries.push(named("on_notify", Node::from_json(key.span, &true.into())));
+            }
+            both.push(Task {
+                span: key.span,
+                name: None,
+                kind: Spanned::new(key.span, "command".to_owned()),
+                arguments: Node { span: node.span, value: Value::Map(entries) },
+                when: None,
+                for_each: None,
+                notify: Vec::new(),
+                register: None,
+                tags: tags.to_vec(),
+                on_failure: OnFailure::Stop,
+                vars: Vec::new(),
+                purpose,
+            });
+        }
+        let resume = both.iter().find(|task| task.purpose == Purpose::Resume);
+        let notify = resume.map(|task| {
+            let name = task.arguments.get("name").and_then(Node::as_str).unwrap_or_default();
+            Spanned::new(task.span, format!("command[{name}]"))
+        });
+        for mut task in both {
+            if task.purpose == Purpose::Drain {
+                task.notify.extend(notify.clone());
+                tasks.insert(0, task);
+            } else {
+                tasks.push(task);
+            }
+        }
+        if let (Some((key, _)), None) = (given("resume"), given("drain")) {
+            let problem = Diagnostic::error("no-drain", "`resume` without `drain`: nothing would be given back");
+            self.problem(problem.at(key.span).help("say with `drain` what takes the work off the host before"));
+        }
     }
 
     fn task(
@@ -282,7 +376,7 @@ impl Loader<'_> {
         };
         let (common, kinds): (Vec<_>, Vec<_>) =
             entries.iter().cloned().partition(|(key, _)| TASK_KEYS.contains(&&*key.text));
-        let common = Node { span: node.span, value: crate::model::node::Value::Map(common) };
+        let common = Node { span: node.span, value: Value::Map(common) };
         let read: TaskFile = common.read_all(self.problems)?;
         let mut all_tags = tags.to_vec();
         all_tags.extend(read.tags.iter().flat_map(|own| own.iter().cloned()));
@@ -332,6 +426,7 @@ impl Loader<'_> {
                     tags: all_tags,
                     on_failure: if read.ignore_errors { OnFailure::GoOn } else { OnFailure::Stop },
                     vars: own_vars,
+                    purpose: Purpose::Task,
                 });
                 Some(())
             }
@@ -421,7 +516,7 @@ mod tests {
         assert_eq!(problems, Vec::<String>::new());
         let names: Vec<&str> = playbook.plays.iter().map(|play| play.name.as_str()).collect();
         assert_eq!(names, ["one", "two"]);
-        assert_eq!(playbook.plays[0].rolling.as_ref().unwrap().batch, Batch::Percent(25));
+        assert_eq!(playbook.plays[0].rolling.as_ref().unwrap().batch, Some(Batch::Percent(25)));
         let task = &playbook.plays[1].tasks[0];
         assert_eq!((task.kind.as_str(), task.when.as_ref().unwrap().as_str()), ("file", "(a) && (b)"));
         assert_eq!((task.tags.clone(), task.vars[0].0.as_str()), (vec!["x".to_owned(), "y".to_owned()], "v"));
@@ -434,6 +529,49 @@ mod tests {
             "plays:\n- name: a\n  hosts: all\n  colour: red\n- name: a\n  hosts: all\n  needs: [b]\n  tasks:\n  - when: x\n  - {file: {}, link: {}}\n  - 3\n  - include: nope.yaml\n  rolling: {batch: many}\n",
         )]);
         insta::assert_snapshot!(problems.join("\n"));
+    }
+
+    #[test]
+    fn what_drains_a_host_is_the_first_task_of_its_play_and_what_gives_its_work_back_the_last() {
+        let (playbook, problems) = load_text(&[(
+            "site.yaml",
+            "plays:\n- name: machines\n  hosts: all\n  tags: x\n  rolling: {max_unavailable: {rack: 1}, drain: {run: leave}, resume: {name: back, run: enter}}\n  tasks: [{file: {path: /a}}]\n",
+        )]);
+        assert_eq!(problems, Vec::<String>::new());
+        let play = &playbook.plays[0];
+        let tasks: Vec<_> =
+            play.tasks.iter().map(|task| (task.purpose, task.arguments.to_json().to_string())).collect();
+        assert_eq!(
+            tasks,
+            [
+                (Purpose::Drain, r#"{"run":"leave","name":"drain machines"}"#.to_owned()),
+                (Purpose::Task, r#"{"path":"/a"}"#.to_owned()),
+                (Purpose::Resume, r#"{"name":"back","run":"enter","on_notify":true}"#.to_owned()),
+            ]
+        );
+        assert_eq!(play.tasks[0].notify[0].value, "command[back]");
+        assert_eq!(play.tasks[0].tags, ["x"]);
+        let rolling = play.rolling.as_ref().unwrap();
+        assert_eq!((rolling.batch, &rolling.max_unavailable[..]), (None, &[(Domain::Rack, 1)][..]));
+    }
+
+    #[test]
+    fn a_drain_that_is_no_command_and_a_resume_without_one_are_refused() {
+        let rolling = |text: &str| {
+            let site =
+                format!("plays:\n- name: m\n  hosts: all\n  rolling: {text}\n  tasks: [{{file: {{path: /a}}}}]\n");
+            load_text(&[("site.yaml", &site)]).1
+        };
+        assert_eq!(
+            rolling("{drain: leave}"),
+            ["wrong-type site.yaml:4:20: `drain` is the text \"leave\", and should be a map"]
+        );
+        assert_eq!(
+            rolling("{resume: {run: enter}}"),
+            ["no-drain site.yaml:4:13: `resume` without `drain`: nothing would be given back"]
+        );
+        assert_eq!(rolling("{max_unavailable: {rack: 0}}").len(), 1);
+        assert_eq!(rolling("{max_unavailable: {row: 1}}").len(), 1);
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub use self::spec::*;
 pub use self::types::*;
 pub use self::view::*;
 use super::node::Spanned;
+use super::playbook::Domain;
 use super::rules::CustomRule;
 use super::selector::{Selector, SelectorError};
 use super::vars::{self, Layer, ResolvedVar, Vars};
@@ -142,6 +143,32 @@ impl Inventory {
             }
         }
         zones
+    }
+
+    /// Returns the machine that a host falls with: the one that brings it, where it is a guest.
+    pub fn machine<'a>(&'a self, host: &'a Host) -> &'a Host {
+        let mut machine = host;
+        // A loop is refused elsewhere; the limit is for who asks before.
+        for _ in 0..self.hosts.len() {
+            let under = machine.provided_by.as_ref().and_then(|by| self.host(by.host.as_str()));
+            let Some(under) = under else { break };
+            machine = under;
+        }
+        machine
+    }
+
+    /// Returns the name of the rack, room or site that a host falls with, unique in the inventory, where that is known.
+    pub fn domain(&self, host: &Host, kind: Domain) -> Option<String> {
+        let machine = self.machine(host);
+        let (site, room) = (machine.site.as_ref()?, machine.room.as_ref());
+        match kind {
+            Domain::Rack => {
+                let room = room.map_or("", |room| room.as_str());
+                Some(format!("{site}/{room}/{}", machine.rack.as_ref()?))
+            }
+            Domain::Room => Some(format!("{site}/{}", room?)),
+            Domain::Site => Some(site.to_string()),
+        }
     }
 
     /// Returns the host that `host` is reached through, if any: its `ssh.via`, or the bastion of its plane.

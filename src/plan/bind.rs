@@ -16,7 +16,7 @@ use crate::diag::{Diagnostic, Diagnostics, Span};
 use crate::model::inventory::Inventory;
 use crate::model::matrix::Matrix;
 use crate::model::node::{Node, Value as NodeValue};
-use crate::model::playbook::{OnFailure, Playbook, Task};
+use crate::model::playbook::{OnFailure, Play, Playbook, Purpose, Task};
 use crate::resource::fact;
 use crate::resource::{Claim, Content, Input, Resource, find_kind, kinds};
 use crate::secret::Vault;
@@ -58,6 +58,8 @@ pub struct Bound {
     pub register: Option<String>,
     /// Whether the host goes on after it failed.
     pub on_failure: OnFailure,
+    /// What it is for in its play.
+    pub purpose: Purpose,
 }
 
 /// How far a task could be bound.
@@ -93,7 +95,17 @@ pub struct Tags {
 }
 
 impl Tags {
-    fn takes(&self, task: &Task) -> bool {
+    /// Returns whether a task of a play takes part. What drains a host and gives it its work back does with any other.
+    fn takes(&self, play: &Play, task: &Task) -> bool {
+        match task.purpose {
+            Purpose::Task => self.takes_task(task),
+            Purpose::Drain | Purpose::Resume => {
+                play.tasks.iter().any(|task| task.purpose == Purpose::Task && self.takes_task(task))
+            }
+        }
+    }
+
+    fn takes_task(&self, task: &Task) -> bool {
         let has = |set: &BTreeSet<String>| task.tags.iter().any(|tag| set.contains(tag));
         let chosen = self.only.is_empty() || has(&self.only) || task.tags.iter().any(|tag| tag == "always");
         chosen && !has(&self.skip)
@@ -239,7 +251,7 @@ impl<'a> Binder<'a> {
                 let place = (*play_at, task_at);
                 let own_context = (!task.vars.is_empty()).then(|| context_with(&play_context, &task.vars, known));
                 let context = own_context.as_ref().unwrap_or(&play_context);
-                if self.tags.takes(task) {
+                if self.tags.takes(play, task) {
                     self.bind_task(host, place, task, context, known, problems, &mut all);
                 } else {
                     self.bind_task(host, place, task, context, known, &mut ignored, &mut left_out);
@@ -306,6 +318,7 @@ impl<'a> Binder<'a> {
                 tags: Vec::new(),
                 on_failure: OnFailure::Stop,
                 vars: Vec::new(),
+                purpose: Purpose::Task,
             };
             let bound = self.bind_one((play, at), &task, &context, None, known, &mut problems);
             match problems.iter().next() {
@@ -375,6 +388,7 @@ impl<'a> Binder<'a> {
             notify: Vec::new(),
             register: task.register.as_ref().map(|name| name.value.clone()),
             on_failure: task.on_failure,
+            purpose: task.purpose,
         }
     }
 

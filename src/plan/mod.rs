@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::addr::{HostName, ResourceAddr, ResourceId};
 use crate::change::{Change, Reverse, Shown, Step, TextChange};
 use crate::diag::Sources;
-use crate::model::playbook::OnFailure;
+use crate::model::playbook::{OnFailure, Purpose};
 use crate::resource::read::{Answers, Query, Reading};
 use crate::secret::Vault;
 use bind::{Bound, BoundState};
@@ -97,6 +97,9 @@ pub struct Handler {
     pub because: Vec<ResourceId>,
     /// Whether an earlier run left it undone.
     pub is_pending: bool,
+    /// Whether it gives a drained host its work back, and so comes after all others.
+    #[serde(default)]
+    pub is_resume: bool,
 }
 
 impl Entry {
@@ -169,8 +172,27 @@ pub fn decide(
             on_failure: bound.on_failure,
         });
     }
+    spare_drains(bounds, &mut entries, pending);
     let handlers = handlers(bounds, &entries, pending);
     HostPlan { host: host.clone(), entries, handlers, awaits: None }
+}
+
+/// Says of what drains a host that nothing is to be done, where its play changes nothing else there.
+fn spare_drains(bounds: &[Bound], entries: &mut [Entry], pending: &BTreeSet<ResourceId>) {
+    for at in 0..bounds.len() {
+        let Some(drain) = bounds.get(at).filter(|bound| bound.purpose == Purpose::Drain) else { continue };
+        let is_needed = bounds.iter().zip(entries.iter()).any(|(bound, entry)| {
+            let is_task = bound.play == drain.play && bound.purpose == Purpose::Task;
+            is_task && (entry.is_pending() || pending.contains(&entry.id))
+        });
+        if let Some(entry) = entries.get_mut(at)
+            && !is_needed
+            && entry.is_pending()
+        {
+            let reason = "nothing else of its play changes here";
+            entry.decision = Decision::Change(Change::no_op(entry.id.clone(), reason));
+        }
+    }
 }
 
 /// Says of all resources of a host that it is not there yet, and that `by` brings it.
@@ -215,22 +237,24 @@ fn handlers(bounds: &[Bound], entries: &[Entry], pending: &BTreeSet<ResourceId>)
     if pending.is_empty() && !entries.iter().any(|entry| entry.is_pending() && !entry.notify.is_empty()) {
         return BTreeMap::new();
     }
-    let refresh: BTreeMap<&ResourceId, (usize, Vec<Step>)> = bounds
+    let refresh: BTreeMap<&ResourceId, (&Bound, Vec<Step>)> = bounds
         .iter()
         .filter_map(|bound| match &bound.state {
-            BoundState::Ready { resource, .. } => Some((&bound.id, (bound.play, resource.refresh()?))),
+            BoundState::Ready { resource, .. } => Some((&bound.id, (bound, resource.refresh()?))),
             _ => None,
         })
         .collect();
     let mut handlers: BTreeMap<usize, Vec<Handler>> = BTreeMap::new();
     let mut add = |play: usize, id: &ResourceId, because: Option<&ResourceId>| {
-        let Some((_, steps)) = refresh.get(id) else { return };
+        let Some((bound, steps)) = refresh.get(id) else { return };
+        let is_resume = bound.purpose == Purpose::Resume;
         let of_play = handlers.entry(play).or_default();
         let at = of_play.iter().position(|handler| handler.id == *id);
         let handler = match at.and_then(|at| of_play.get_mut(at)) {
             Some(handler) => handler,
             None => {
-                of_play.push(Handler { id: id.clone(), steps: steps.clone(), because: Vec::new(), is_pending: false });
+                let (id, steps) = (id.clone(), steps.clone());
+                of_play.push(Handler { id, steps, because: Vec::new(), is_pending: false, is_resume });
                 match of_play.last_mut() {
                     Some(handler) => handler,
                     None => return,
@@ -249,9 +273,12 @@ fn handlers(bounds: &[Bound], entries: &[Entry], pending: &BTreeSet<ResourceId>)
     }
     // What an earlier run left undone is done at the end of the play that declares the resource.
     for id in pending {
-        if let Some((play, _)) = refresh.get(id) {
-            add(*play, id, None);
+        if let Some((bound, _)) = refresh.get(id) {
+            add(bound.play, id, None);
         }
+    }
+    for of_play in handlers.values_mut() {
+        of_play.sort_by_key(|handler| handler.is_resume);
     }
     handlers
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::addr::{HostName, ResourceAddr};
 use crate::diag::{Diagnostic, Diagnostics, Span};
 use crate::graph::{Dag, VertexId};
-use crate::model::playbook::Playbook;
+use crate::model::playbook::{Domain, Playbook};
 
 use super::bind::{Bound, BoundState};
 
@@ -54,11 +54,13 @@ pub struct Order {
     pub batches: HashMap<(usize, usize), Vec<HostName>>,
 }
 
-/// Builds the graph of a run, with `brought_by` for what brings a host, and reports what makes one impossible, each cycle with the lines that made it.
+/// Builds the graph of a run, with `brought_by` for what brings a host and `domain` for the failure domain that it stands
+/// in, and reports what makes one impossible, each cycle with the lines that made it.
 pub fn build<'a>(
     playbook: &Playbook,
     hosts: &[(HostName, Vec<Bound>)],
     brought_by: &dyn Fn(&HostName) -> Option<&'a ResourceAddr>,
+    domain: &dyn Fn(&HostName, Domain) -> Option<String>,
     problems: &mut Diagnostics,
 ) -> Order {
     let mut order = Order::default();
@@ -116,13 +118,12 @@ pub fn build<'a>(
             order.dag.edge(*last, end);
         }
         let Some(rolling) = &play.rolling else { continue };
-        let size = rolling.batch.size(ends.len());
-        let batches: Vec<&[(HostName, VertexId, VertexId)]> = ends.chunks(size).collect();
+        let batches = rolling.batches(ends, &|(host, _, _), kind| domain(host, kind));
         let mut gate_before: Option<VertexId> = None;
         for (number, batch) in batches.iter().enumerate() {
             let gate = order.dag.add(Vertex::Gate { play: at, batch: number });
             spans.insert(gate, play.name.span);
-            for (_, first, last) in *batch {
+            for (_, first, last) in batch {
                 if let Some(before) = gate_before {
                     order.dag.edge(before, *first);
                 }

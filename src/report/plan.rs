@@ -798,6 +798,7 @@ mod tests {
             steps: vec![step(title)],
             because: because.iter().map(|id| id.parse().unwrap()).collect(),
             is_pending,
+            is_resume: false,
         }
     }
 

@@ -140,7 +140,8 @@ impl<'a> Dispatcher<'a> {
     pub(super) fn handlers_are_simple(&self, host: &HostName, play: usize) -> bool {
         let Some(observed) = self.observed(host) else { return true };
         let all = observed.plan.handlers.get(&play).map(Vec::as_slice).unwrap_or_default();
-        all.iter().all(|handler| handler.steps.iter().all(is_simple_step))
+        // A host gets its work back only when what was refreshed before has been seen to hold.
+        all.iter().all(|handler| !handler.is_resume && handler.steps.iter().all(is_simple_step))
     }
 
     /// Does a segment: one script, and the reading of what it changed, in one exchange.
@@ -226,12 +227,14 @@ impl<'a> Dispatcher<'a> {
         Finished { vertices: finished }
     }
 
-    /// Does the refreshes of a play one by one, because one of them ends the session; those that do come last.
+    /// Does the refreshes of a play one by one, because one of them ends the session or gives the host its work back: first
+    /// what does neither, then the reboot, then the work.
     pub(super) async fn run_handlers(&self, id: VertexId, host: &'a HostName, play: usize) -> Finished {
         let mut handlers = self.handlers(host, play, &BTreeSet::new());
-        handlers.sort_by_key(|handler| handler.steps.iter().any(|step| step.effect == Effect::Reboots));
+        let reboots = |handler: &Handler| handler.steps.iter().any(|step| step.effect == Effect::Reboots);
+        handlers.sort_by_key(|handler| (handler.is_resume, reboots(handler)));
         for handler in handlers {
-            let reboots = handler.steps.iter().any(|step| step.effect == Effect::Reboots);
+            let reboots = reboots(handler);
             let mut work = Work {
                 number: 0,
                 addr: handler.id.on(host),

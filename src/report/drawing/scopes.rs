@@ -6,7 +6,7 @@ use super::{Direction, Drawing, Edge, Node, Shape, Weight};
 use crate::addr::{HostName, ResourceAddr};
 use crate::graph::VertexId;
 use crate::model::inventory::{Host, Inventory};
-use crate::model::playbook::{Batch, Play, Playbook, Rolling};
+use crate::model::playbook::{Batch, Domain, Play, Playbook, Purpose, Rolling};
 use crate::plan::bind::{Bound, BoundState};
 use crate::plan::order::{Order, Vertex, describe};
 use crate::report::style::count;
@@ -68,7 +68,13 @@ pub fn hosts(inventory: &Inventory, chosen: &[&Host]) -> Drawing {
 }
 
 /// Returns the plays that are for any of the hosts, and what each waits for.
-pub fn plays(playbook: &Playbook, hosts: &[(HostName, Vec<Bound>)]) -> Drawing {
+///
+/// `domain` says which failure domain a host stands in.
+pub fn plays(
+    playbook: &Playbook,
+    hosts: &[(HostName, Vec<Bound>)],
+    domain: &dyn Fn(&HostName, Domain) -> Option<String>,
+) -> Drawing {
     let mut hosts_of: BTreeMap<usize, Vec<&HostName>> = BTreeMap::new();
     // Which play follows which on some host.
     let mut follows: BTreeSet<(usize, usize)> = BTreeSet::new();
@@ -103,7 +109,7 @@ pub fn plays(playbook: &Playbook, hosts: &[(HostName, Vec<Bound>)]) -> Drawing {
     for (at, of_play) in &hosts_of {
         let Some(play) = playbook.plays.get(*at) else { continue };
         let door = match &play.rolling {
-            Some(rolling) => rolling_play(play, rolling, of_play, shade_of(of_play), &mut drawing),
+            Some(rolling) => rolling_play(play, rolling, of_play, domain, shade_of(of_play), &mut drawing),
             None => {
                 let id = play.name.to_string();
                 let details = vec![listed(of_play, hosts.len())];
@@ -142,17 +148,21 @@ fn rolling_play(
     play: &Play,
     rolling: &Rolling,
     hosts: &[&HostName],
+    domain: &dyn Fn(&HostName, Domain) -> Option<String>,
     shade: Option<String>,
     drawing: &mut Drawing,
 ) -> (String, String) {
-    let size = rolling.batch.size(hosts.len());
-    let at_a_time = match rolling.batch {
+    let at_a_time = rolling.batch.map(|batch| match batch {
         Batch::Hosts(hosts) => count(hosts, "host"),
         Batch::Percent(percent) => format!("{percent}% of the hosts"),
-    };
-    let cluster = format!("{} · {at_a_time} at a time", play.name);
+    });
+    let of_domains = rolling.max_unavailable.iter().map(|(domain, most)| format!("{most} of a {}", domain.name()));
+    let limits: Vec<String> = at_a_time.into_iter().chain(of_domains).collect();
+    let cluster = format!("{} · {} at a time", play.name, limits.join(", "));
     let checks: Vec<String> = rolling.health.iter().filter_map(|check| check_text(&check.to_json())).collect();
-    let batches: Vec<&[&HostName]> = hosts.chunks(size).collect();
+    let is_drained = play.tasks.iter().any(|task| task.purpose == Purpose::Drain);
+    let drained = is_drained.then(|| "drained first".to_owned());
+    let batches = rolling.batches(hosts, &|host, kind| domain(host, kind));
     let left_out = if batches.len() > BATCHES { batches.len() - (BATCHES - 1) } else { 0 };
     let mut ends: Option<(String, String)> = None;
     let mut add = |node: Node, drawing: &mut Drawing| {
@@ -178,7 +188,7 @@ fn rolling_play(
             Node {
                 id: format!("{}: batch {}", play.name, number + 1),
                 label: format!("{}, batch {}", play.name, number + 1),
-                details: vec![listed(batch, usize::MAX)],
+                details: [listed(batch, usize::MAX)].into_iter().chain(drained.clone()).collect(),
                 ..Node::default()
             },
             drawing,

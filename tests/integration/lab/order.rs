@@ -162,3 +162,87 @@ fn an_interrupted_run_ends_what_it_does_and_begins_nothing_more() {
     assert_eq!(lab.on("host-001", "test -e /srv/done; test ! -e /srv/after; echo ended"), "ended\n");
     lab.apply(0);
 }
+
+/// Work is taken off a host before it is changed and given back after, whatever becomes of the run in between.
+#[test]
+fn hosts_are_drained_before_they_change_and_get_their_work_back() {
+    if !is_possible("lab::hosts_are_drained_before_they_change_and_get_their_work_back") {
+        return;
+    }
+    let lab = Lab::plain("drained", 3);
+    lab.write(
+        "inventory/hosts.yaml",
+        "sites: {par1: {country: FR, rooms: {r1: {racks: [a, b]}}}}
+defaults: {ssh: {user: provision}}
+hosts:
+  host-001: {site: par1, room: r1, rack: a, ssh: {address: 10.99.0.1}}
+  host-002: {site: par1, room: r1, rack: a, ssh: {address: 10.99.0.2}}
+  host-003: {site: par1, room: r1, rack: b, ssh: {address: 10.99.0.3}}
+",
+    );
+    let playbook = |content: &str| {
+        format!(
+            "plays:
+- name: machines
+  hosts: all
+  rolling:
+    max_unavailable: {{rack: 1}}
+    drain: {{run: \"date +%s%N >>/srv/drained; while test -e /srv/stuck; do sleep 0.1; done\"}}
+    resume: {{run: \"date +%s%N >>/srv/resumed\"}}
+    health: [{{command: test -e /srv/resumed}}]
+  tasks:
+  - file: {{path: /srv/config, content: {content}}}
+    notify: command[refresh]
+  - command: {{name: refresh, run: date +%s%N >>/srv/refreshed, on_notify: true}}
+  - command: {{name: last, run: exit 7, unless: test ! -e /srv/broken}}
+"
+        )
+    };
+    lab.write("playbooks/site.yaml", &playbook("one"));
+    let ended = lab.apply(0);
+    assert_eq!(ended["host-001/command[drain machines]"]["outcome"], "changed");
+    assert_eq!(ended["host-001/command[resume machines]"]["outcome"], "changed");
+    let times = |host: &str, path: &str| -> Vec<u128> {
+        lab.on(host, &format!("cat /srv/{path} 2>/dev/null || :")).lines().map(|line| line.parse().unwrap()).collect()
+    };
+    for host in ["host-001", "host-002", "host-003"] {
+        let [drained, refreshed, resumed] = ["drained", "refreshed", "resumed"].map(|path| times(host, path));
+        assert_eq!((drained.len(), refreshed.len(), resumed.len()), (1, 1, 1), "{host}");
+        assert!(drained < refreshed && refreshed < resumed, "{host}: drain, change, refresh, and then the work again");
+    }
+    assert!(times("host-001", "resumed") < times("host-002", "drained"), "one host of a rack at a time");
+    assert!(times("host-003", "drained") < times("host-002", "drained"), "another rack goes along");
+    lab.expect_nothing_to_do();
+
+    // Where nothing changes, nobody is disturbed.
+    lab.on("host-002", "rm /srv/config");
+    let wanted = ["command[drain machines]", "command[refresh]", "command[resume machines]", "file[/srv/config]"];
+    assert_eq!(lab.pending().into_keys().collect::<Vec<_>>(), wanted.map(|id| format!("host-002/{id}")));
+    lab.apply(0);
+    assert_eq!((times("host-001", "drained").len(), times("host-002", "drained").len()), (1, 2));
+
+    // What fails after the drain leaves the host drained and its neighbour alone; the next run gives the work back.
+    lab.on("host-001", "touch /srv/broken");
+    lab.write("playbooks/site.yaml", &playbook("two"));
+    lab.apply(3);
+    assert_eq!((times("host-001", "drained").len(), times("host-001", "resumed").len()), (2, 1));
+    assert_eq!(times("host-002", "drained").len(), 2, "no further batch after a failure");
+    lab.on("host-001", "rm /srv/broken");
+    lab.apply(0);
+    assert_eq!(times("host-001", "resumed").len(), 2);
+    lab.expect_nothing_to_do();
+
+    // Killed in the midst of a drain, and what it was for is wanted no more: the work comes back all the same.
+    lab.on("host-003", "touch /srv/stuck");
+    lab.write("playbooks/site.yaml", &playbook("three"));
+    let mut running = lab.command(&["apply", "--yes", "--limit", "host-003"]).spawn().unwrap();
+    lab.wait_until("host-003", "test $(grep -c . /srv/drained) = 3");
+    running.kill().unwrap();
+    running.wait().unwrap();
+    lab.on("host-003", "rm /srv/stuck");
+    lab.write("playbooks/site.yaml", &playbook("two"));
+    lab.wait_until("host-003", "test ! -e /var/lib/provision/lock || ! fuser /var/lib/provision/lock");
+    lab.provision(&["apply", "--yes", "--limit", "host-003"]).expect(0);
+    assert_eq!(times("host-003", "resumed").len(), 3);
+    lab.expect_nothing_to_do();
+}
