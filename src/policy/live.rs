@@ -78,8 +78,6 @@ pub struct LiveHost {
     pub apparmor: Seen<AppArmor>,
     /// The accounts.
     pub accounts: Seen<Vec<Account>>,
-    /// The groups with those who are in them.
-    pub groups: Seen<BTreeMap<String, BTreeSet<String>>>,
     /// The mode that new files of users have not.
     pub umask: Seen<Umask>,
     /// Who may do what as somebody else; none where there is no sudo.
@@ -111,7 +109,6 @@ impl Default for LiveHost {
             disks: Err(Unread::NotAsked),
             apparmor: Err(Unread::NotAsked),
             accounts: Err(Unread::NotAsked),
-            groups: Err(Unread::NotAsked),
             umask: Err(Unread::NotAsked),
             sudo: Err(Unread::NotAsked),
             sources: Err(Unread::NotAsked),
