@@ -51,7 +51,10 @@ pub fn queries(software: Software) -> Vec<Query> {
         (UMASK, UMASK_SCRIPT),
         (SUDO, SUDO_SCRIPT),
         (SOURCES, SOURCES_SCRIPT),
-        (UNSIGNED, "_t=$(apt-config dump) || exit 1\nprintf '%s\\n' \"$_t\" | grep -iE '^(APT|Acquire)::[A-Za-z:]*Allow' || :"),
+        (
+            UNSIGNED,
+            "_t=$(apt-config dump) || exit 1\nprintf '%s\\n' \"$_t\" | grep -iE '^(APT|Acquire)::[A-Za-z:]*Allow' || :",
+        ),
         (TIME, TIME_SCRIPT),
         (LOGS, LOGS_SCRIPT),
         (TRAIL, TRAIL_SCRIPT),

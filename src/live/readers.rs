@@ -344,11 +344,17 @@ fn is_yes(value: &str) -> bool {
 
 /// Returns the settings that let apt install what nobody signed, as `NAME value`.
 pub(super) fn unsigned(text: &str) -> Vec<String> {
-    let weak = ["AllowUnauthenticated", "AllowInsecureRepositories", "AllowWeakRepositories", "AllowDowngradeToInsecureRepositories"];
+    let weak = [
+        "AllowUnauthenticated",
+        "AllowInsecureRepositories",
+        "AllowWeakRepositories",
+        "AllowDowngradeToInsecureRepositories",
+    ];
     let lines = text.lines().filter_map(|line| {
         let (name, value) = line.trim_end_matches(';').split_once(' ')?;
         let value = value.trim_matches('"');
-        let is_weak = weak.iter().any(|weak| name.rsplit("::").next().is_some_and(|own| own.eq_ignore_ascii_case(weak)));
+        let is_weak =
+            weak.iter().any(|weak| name.rsplit("::").next().is_some_and(|own| own.eq_ignore_ascii_case(weak)));
         (is_weak && is_yes(value)).then(|| format!("{name} {value}"))
     });
     lines.collect()

@@ -42,6 +42,12 @@ impl<'a> OnHost<'_, 'a> {
         Finding::new(subject, message).at(self.host.span).hosts([self.at])
     }
 
+    /// Returns the user whom this tool logs in as.
+    pub(super) fn login_user(&self) -> String {
+        let access = self.cx.inventory.ssh(self.host);
+        access.and_then(|access| access.user).unwrap_or_else(|| "root".to_owned())
+    }
+
     /// Adds a finding.
     pub(super) fn push(&mut self, finding: Finding) {
         self.found.push(finding);
