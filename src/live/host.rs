@@ -14,7 +14,7 @@ struct Part(&'static str, Tools);
 
 const AWK: (&str, &str) = ("awk", "mawk");
 const SSHD: Part = Part("host-sshd", &[("sshd", "openssh-server"), ("ssh-keygen", "openssh-client"), AWK]);
-const SETTINGS: Part = Part("host-settings", &[]);
+const SETTINGS: Part = Part("host-settings", &[("grep", "grep")]);
 const CARDS: Part = Part("host-cards", &[]);
 const MOUNTS: Part = Part("host-mounts", &[]);
 const DISKS: Part = Part("host-disks", &[("lsblk", "util-linux")]);
@@ -101,16 +101,11 @@ pub fn parse(answers: &Answers) -> LiveHost {
 }
 
 fn settings_script() -> Script {
-    let mut paths: Vec<String> = kernel_settings().map(|name| name.replace('.', "/")).collect();
+    let mut paths: Vec<String> =
+        kernel_settings().map(|name| format!("/proc/sys/{}", name.replace('.', "/"))).collect();
     paths.sort_unstable();
-    sh!(
-        r#"for _k in {}; do
-  [ -r "/proc/sys/$_k" ] || continue
-  IFS= read -r _v <"/proc/sys/$_k" || :
-  printf '%s %s\n' "$_k" "$_v"
-done"#,
-        Script::words(paths)
-    )
+    // A shell's `read` takes one byte at a time, and the kernel gives numbers in one piece only.
+    sh!("grep -sH '' -- {} || :", Script::words(paths))
 }
 
 /// What is in force for everybody, what `Match` blocks say beside, and the sort of each key. `sshd -T` writes nothing.

@@ -68,7 +68,7 @@ fn value(text: &str) -> String {
 }
 
 pub(super) fn settings(text: &str) -> BTreeMap<String, String> {
-    let lines = text.lines().filter_map(|line| line.split_once(' '));
+    let lines = text.lines().filter_map(|line| line.strip_prefix("/proc/sys/")?.split_once(':'));
     lines.map(|(path, text)| (path.replace('/', "."), value(text))).collect()
 }
 

@@ -82,6 +82,10 @@ pub(super) fn network(cx: &Cx<'_>, found: &mut Found) {
                 if value == "0" || matches!(card.as_str(), "all" | "default" | "lo") {
                     continue;
                 }
+                let of_all = (family.clone(), "all".to_owned(), name.clone());
+                if cards.get(&of_all).is_some_and(|value| value != "0") {
+                    continue;
+                }
                 // The kernel heeds these of IPv4 where `all` or the card has them, and of IPv6 where the card has.
                 let key = format!("net.{family}.conf.{card}.{name}");
                 let message =

@@ -28,12 +28,17 @@ pub fn text(view: &View<'_>, color: Color, width: usize) -> String {
     let told = |level: Level| -> Vec<(String, String)> {
         let findings = view.report.findings.iter().filter(|finding| finding.level == level);
         let breaches = view.breaches(findings);
-        let lines = breaches.into_iter().map(|breach| {
+        // What a host breaks a rule by stands together.
+        let mut lines: Vec<(String, String)> = Vec::new();
+        for breach in breaches {
             let hosts = named(&breach.hosts, 6);
             let head = if hosts.is_empty() { breach.rule.to_owned() } else { format!("{} ({hosts})", breach.rule) };
-            (head, breach.message.to_owned())
-        });
-        lines.collect()
+            match lines.iter_mut().find(|(known, _)| *known == head) {
+                Some((_, text)) => *text += &format!("; {}", breach.message),
+                None => lines.push((head, breach.message.to_owned())),
+            }
+        }
+        lines
     };
     section(view.word("errors", "erreurs"), Tone::Bad, told(Level::Error));
     section(view.word("warnings", "avertissements"), Tone::Changed, told(Level::Warning));
