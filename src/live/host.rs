@@ -118,8 +118,8 @@ awk 'FNR == 1 { m = "" } { k = tolower($1) } k == "match" { $1 = ""; m = $0; nex
 m != "" && NF && k !~ /^#/ { print m "\t" $0 }' "$@" || exit 1
 echo '== keys'
 printf '%s\n' "$_t" | while read -r _k _v; do
-  [ "$_k" = hostkey ] && [ -r "$_v.pub" ] || continue
-  printf '%s\t' "$_v"; ssh-keygen -l -f "$_v.pub" || exit 1
+  [ "$_k" = hostkey ] && [ -r "$_v" ] || continue
+  printf '%s\t' "$_v"; ssh-keygen -l -f "$_v" || exit 1
 done"#;
 
 const CARDS_SCRIPT: &str = r#"for _f in /proc/sys/net/ipv[46]/conf/*/accept_redirects /proc/sys/net/ipv4/conf/*/send_redirects; do
