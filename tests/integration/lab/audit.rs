@@ -29,6 +29,9 @@ const KNOWN: [&str; 14] = [
     "SNC-10.6.a",
 ];
 
+/// Succeeds where the time service follows somebody.
+const IN_STEP: &str = "chronyc -n -c tracking | grep -qv '^00000000'";
+
 struct Fleet {
     lab: Lab,
     inventory: String,
@@ -106,11 +109,11 @@ fn configured_hosts_show_what_is_known_and_what_is_changed_by_hand_is_named_by_i
     for host in
         ["ctl-par1-01", "ctl-par1-02", "ctl-ren1-01", "hv-par1-01", "hv-ren1-01", "bastion-compute", "bastion-control"]
     {
-        lab.wait_until(host, "chronyc -n -c tracking | grep -qv '^00000000'");
+        lab.wait_until(host, IN_STEP);
     }
 
     // One login and one exchange with each host, and not a file that is newer.
-    let start = lab.on("hv-par1-01", "date +%s").trim().to_owned();
+    let start = lab.on("hv-par1-01", "sleep 1.1; date +%s").trim().to_owned();
     let run = lab.provision(&fleet.words(&["-v"])).expect(1);
     let read = run.stderr.lines().filter(|line| line.contains("round trips") && line.contains("1 exchange")).count();
     assert_eq!(read, 8, "{}", run.stderr);
@@ -179,17 +182,21 @@ fn configured_hosts_show_what_is_known_and_what_is_changed_by_hand_is_named_by_i
     lab.on("ctl-ren1-01", "sed -i '/^toor:/d; /^eve:/d' /etc/passwd /etc/shadow");
     fleet.finds(&before, "hv-ren1-01", "systemctl stop chrony", &[("SNC-12.8.a", "no service keeps the time")]);
     lab.on("hv-ren1-01", "systemctl start chrony");
+    lab.wait_until("hv-ren1-01", IN_STEP);
     fleet.finds(
         &before,
         "bastion-compute",
         "openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /C=US/O=Elsewhere/CN=x -keyout /etc/ssl/private/hand.key \
-         -out /etc/ssl/hand.pem 2>/dev/null; systemctl stop rsyslog",
+         -out /etc/ssl/hand.pem 2>/dev/null; sed -i s/omfwd/omnone/ /etc/rsyslog.d/*",
         &[
             ("SNC-10.6.a", "/etc/ssl/hand.pem was signed in US (CN=x,O=Elsewhere,C=US)"),
             ("SNC-12.7.c", "no message leaves for a host of the fleet"),
         ],
     );
-    lab.on("bastion-compute", "rm /etc/ssl/hand.pem /etc/ssl/private/hand.key; systemctl start rsyslog");
+    lab.on(
+        "bastion-compute",
+        "rm /etc/ssl/hand.pem /etc/ssl/private/hand.key; sed -i s/omnone/omfwd/ /etc/rsyslog.d/*",
+    );
     fleet.finds(
         &before,
         "ctl-par1-02",
