@@ -126,9 +126,9 @@ fn has_option(sudo: &Sudo, who: &str, wanted: &str) -> bool {
     // General ones come first, those of somebody afterwards, whatever their order in the files.
     let general = sudo.defaults.iter().filter(|(whom, _)| whom.is_none());
     let bound = sudo.defaults.iter().filter(|(whom, _)| whom.as_deref() == Some(who));
-    let by_default = general.chain(bound).map(|(_, option)| option).filter(|option| own(option)).next_back();
+    let by_default = general.chain(bound).map(|(_, option)| option).rfind(|option| own(option));
     let mut rights = sudo.rights.iter().filter(|right| right.who == who);
-    rights.all(|right| right.options.iter().filter(|option| own(option)).next_back().or(by_default).is_some_and(is_on))
+    rights.all(|right| right.options.iter().rfind(|option| own(option)).or(by_default).is_some_and(is_on))
 }
 
 fn targets(cx: &Cx<'_>, found: &mut Found) {

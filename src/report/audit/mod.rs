@@ -119,10 +119,17 @@ impl<'a> View<'a> {
     }
 }
 
-/// Returns hosts by name, where there are few, and their number.
-fn named(hosts: &[&str], most: usize) -> String {
-    match hosts.len() {
-        few if few <= most => hosts.join(", "),
-        many => format!("{}, … ({many})", hosts.get(..most).unwrap_or(hosts).join(", ")),
+/// How many hosts are named one by one in a line.
+const NAMED: usize = 6;
+
+impl View<'_> {
+    /// Returns hosts by name where there are few, and their number where there are many.
+    fn named(&self, hosts: &[&str]) -> String {
+        match (hosts.len(), self.lang()) {
+            (few, _) if few <= NAMED && few < self.report.hosts.len().max(2) => hosts.join(", "),
+            (all, Lang::En) if all == self.report.hosts.len() => "all hosts".to_owned(),
+            (all, Lang::Fr) if all == self.report.hosts.len() => "tous les hôtes".to_owned(),
+            (many, _) => format!("{}, … ({many})", hosts.get(..NAMED).unwrap_or(hosts).join(", ")),
+        }
     }
 }

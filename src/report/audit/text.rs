@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{View, named};
+use super::View;
 use crate::policy::{Lang, Level, Pack, Score};
 use crate::report::style::{Color, Tone, count, escape, width_of, wrap};
 
@@ -31,10 +31,10 @@ pub fn text(view: &View<'_>, color: Color, width: usize) -> String {
         // What a host breaks a rule by stands together.
         let mut lines: Vec<(String, String)> = Vec::new();
         for breach in breaches {
-            let hosts = named(&breach.hosts, 6);
+            let hosts = view.named(&breach.hosts);
             let head = if hosts.is_empty() { breach.rule.to_owned() } else { format!("{} ({hosts})", breach.rule) };
             match lines.iter_mut().find(|(known, _)| *known == head) {
-                Some((_, text)) => *text += &format!("; {}", breach.message),
+                Some((_, text)) => *text += &format!("{}{}", view.word("; ", " ; "), breach.message),
                 None => lines.push((head, breach.message.to_owned())),
             }
         }
@@ -45,7 +45,7 @@ pub fn text(view: &View<'_>, color: Color, width: usize) -> String {
     let unread = view
         .unasked()
         .into_iter()
-        .map(|(why, rules, hosts)| (format!("{} ({})", rules.join(", "), named(&hosts, 6)), why.to_owned()));
+        .map(|(why, rules, hosts)| (format!("{} ({})", rules.join(", "), view.named(&hosts)), why.to_owned()));
     section(view.word("could not be read", "n'a pu être lu"), Tone::Changed, unread.collect());
     let unreached = view.unreached.iter().map(|(host, why)| (host.to_string(), why.clone()));
     section(view.word("not reached", "hors d'atteinte"), Tone::Bad, unreached.collect());
