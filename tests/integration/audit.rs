@@ -236,16 +236,14 @@ fn no_hash_of_a_password_leaves_a_host() {
     }
     let guard = tempfile::tempdir().unwrap();
     let hash = "$y$j9T$AAAAAAAAAAAAAAAAAAAAA.$BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
-    std::fs::write(
-        guard.path().join("shadow"),
-        format!("a:{hash}:1::::::\nb:!{hash}:1::::::\nc::1::::::\nd:ab12345678901:1::::::\n"),
-    )
-    .unwrap();
-    std::fs::write(
-        guard.path().join("passwd"),
-        "a:x:0:0::/nowhere:/bin/sh\nb:x:2:2::/nowhere:/bin/sh\nc:x:3:3::/nowhere:/bin/sh\nd:x:4:4::/nowhere:/bin/sh\n",
-    )
-    .unwrap();
+    let folder = Utf8Path::from_path(guard.path()).unwrap();
+    let write =
+        |name: &str, text: String| provision::fs::write_atomic(&folder.join(name), text.as_bytes(), 0o600).unwrap();
+    write("shadow", format!("a:{hash}:1::::::\nb:!{hash}:1::::::\nc::1::::::\nd:ab12345678901:1::::::\n"));
+    write(
+        "passwd",
+        [("a", 0), ("b", 2), ("c", 3), ("d", 4)].map(|(n, id)| format!("{n}:x:{id}:{id}::/nowhere:/bin/sh\n")).concat(),
+    );
     let output = std::process::Command::new("sh").arg("-c").arg(script).current_dir(guard.path()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(
