@@ -6,7 +6,7 @@ use std::fmt::Display;
 use crate::model::inventory::Host;
 use crate::policy::cx::{Cx, subject};
 use crate::policy::finding::{Finding, Found};
-use crate::policy::live::{LiveHost, Seen};
+use crate::policy::live::{LiveHost, Seen, Unread};
 use crate::policy::network::Part;
 use crate::policy::rule::{Kind, Needs, Pack, Rule, Words};
 use crate::policy::{Level, say};
@@ -96,6 +96,14 @@ pub(super) fn each<'a, T: 'a>(
 
 /// Says on which hosts a rule on the network could not be asked, because one of these parts could not be read.
 pub(super) fn unread_network(cx: &Cx<'_>, found: &mut Found, parts: &[Part]) {
+    // Of a host whose network nobody asked for nothing is known, and that is not well either.
+    if let (Some(live), Some(network)) = (cx.live, cx.network) {
+        for (at, host) in cx.each_host() {
+            if live.hosts.contains_key(&host.name) && !network.hosts.contains_key(&host.name) {
+                found.unread(at, Unread::NotAsked.words(cx.lang));
+            }
+        }
+    }
     for (at, _, network) in super::live_network::asked(cx) {
         for why in parts.iter().filter_map(|part| network.unread.get(part)) {
             found.unread(at, why.words(cx.lang));

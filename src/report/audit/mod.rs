@@ -123,6 +123,11 @@ impl<'a> View<'a> {
 const NAMED: usize = 6;
 
 impl View<'_> {
+    /// Returns hosts by name, unless they are all that answered.
+    fn all_named(&self, hosts: &[&str]) -> String {
+        if hosts.len() > 1 && hosts.len() == self.report.hosts.len() { self.named(hosts) } else { hosts.join(", ") }
+    }
+
     /// Returns hosts by name where there are few, and their number where there are many.
     fn named(&self, hosts: &[&str]) -> String {
         match (hosts.len(), self.lang()) {

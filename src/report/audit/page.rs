@@ -51,12 +51,11 @@ fn state(standing: Standing) -> &'static str {
     }
 }
 
-/// Returns a letter that stands in a small cell.
-fn letter(view: &View<'_>, standing: Standing) -> &'static str {
+/// Returns what stands in a small cell, so that nobody needs its colour.
+fn letter(standing: Standing) -> &'static str {
     match standing {
-        Standing::Held | Standing::NotConcerned | Standing::Broken => "",
-        Standing::Waived => view.word("w", "d"),
         Standing::Unread => "?",
+        known => tone(known).sign(),
     }
 }
 
@@ -154,35 +153,44 @@ fn list(view: &View<'_>, caption: &str, heads: [(&'static str, &'static str); 4]
 
 fn breaches(view: &View<'_>) -> Section {
     let findings = view.report.findings.iter().filter(|finding| finding.level > Level::Note);
+    let mut bodies: Vec<(&str, Body)> = Vec::new();
     let breaches = view.breaches(findings);
-    let rows = breaches.into_iter().map(|breach| {
+    for breach in &breaches {
         let (word, tone) = match breach.finding.level {
             Level::Error => (view.word("error", "erreur"), Tone::Bad),
             Level::Warning | Level::Note => (view.word("warning", "avertissement"), Tone::Changed),
         };
-        let text = view.rule(breach.rule).map(|rule| rule.text.of(view.lang())).unwrap_or_default();
         let mut what = vec![Line::from(breach.message)];
-        if let Some(help) = &breach.finding.help {
-            what.push(Line::new().quiet(help));
+        what.extend(breach.finding.help.as_ref().map(|help| Line::new().quiet(help)));
+        let cells =
+            vec![Cell::of(Line::new().badge(tone, word)), Cell::lines(what), Cell::of(view.all_named(&breach.hosts))];
+        let row = Row { id: None, cells };
+        match bodies.iter_mut().find(|(rule, _)| *rule == breach.rule) {
+            Some((_, body)) => body.rows.push(row),
+            None => {
+                let rule = view.rule(breach.rule);
+                let text = rule.map(|rule| rule.text.of(view.lang())).unwrap_or_default();
+                let mut heading = Line::new().code(breach.rule).text(format!(" {text}"));
+                if let Some(also) = rule.map(|rule| rule.also).filter(|also| !also.is_empty()) {
+                    heading = heading.quiet(format!(" ({})", also.join(", ")));
+                }
+                bodies.push((breach.rule, Body { heading: Some(heading), rows: vec![row] }));
+            }
         }
-        if !text.is_empty() {
-            what.push(Line::new().quiet(text));
-        }
-        let hosts = breach.hosts.join(", ");
-        let cells = vec![
-            Cell::of(Line::new().code(breach.rule)),
-            Cell::of(Line::new().badge(tone, word)),
-            Cell::lines(what),
-            Cell::of(hosts),
-        ];
-        Row { id: None, cells }
-    });
-    let heads = [("Rule", "Règle"), ("Level", "Niveau"), ("What is wrong", "Constat"), ("Hosts", "Hôtes")];
+    }
+    let columns = vec![
+        Column::of(view.word("Level", "Niveau")),
+        Column::wide(view.word("What is wrong", "Constat")),
+        Column::of(view.word("Hosts", "Hôtes")),
+    ];
+    let caption = Line::from(view.word("What nobody has signed for.", "Ce que nul n'a signé."));
+    let table =
+        Table { kind: Layout::List, caption, columns, bodies: bodies.into_iter().map(|(_, body)| body).collect() };
     Section {
         id: "findings".to_owned(),
         heading: view.word("Findings", "Constats").to_owned(),
         paper: Paper::Portrait,
-        blocks: list(view, view.word("What nobody has signed for.", "Ce que nul n'a signé."), heads, rows.collect()),
+        blocks: if breaches.is_empty() { Vec::new() } else { vec![Block::Table(table)] },
     }
 }
 
@@ -233,7 +241,7 @@ fn unread(view: &View<'_>) -> Section {
             Cell::of(Line::new().code(rules.join(", "))),
             Cell::of(badge),
             Cell::of(why),
-            Cell::of(hosts.join(", ")),
+            Cell::of(view.all_named(&hosts)),
         ];
         rows.push(Row { id: None, cells });
     }
@@ -260,9 +268,9 @@ fn standings(view: &View<'_>) -> Section {
     let standings = view.standings();
     let word = |en, fr| view.word(en, fr).to_owned();
     let entry = |standing: Standing, name: String, meaning: String| {
-        let name = match letter(view, standing) {
-            "" => name,
-            letter => format!("{name} ({letter})"),
+        let name = match letter(standing) {
+            "?" => format!("{name} (?)"),
+            _ => name,
         };
         (tone(standing), name, meaning)
     };
@@ -285,7 +293,7 @@ fn standings(view: &View<'_>) -> Section {
                 vec![Cell::lines([Line::new().code(rule.id), Line::new().quiet(rule.text.of(view.lang()))])];
             cells.extend(hosts.iter().map(|at| {
                 let standing = standings.standing(rule, *at);
-                Cell { tone: Some(tone(standing)), state: Some(state(standing)), ..Cell::of(letter(view, standing)) }
+                Cell { tone: Some(tone(standing)), state: Some(state(standing)), ..Cell::of(letter(standing)) }
             }));
             Row { id: None, cells }
         };
