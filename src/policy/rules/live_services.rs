@@ -75,7 +75,7 @@ pub(super) const RULES: &[Rule] = &[
             Level::Warning,
             Words {
                 en: "not everybody on a host can read or change its logs",
-                fr: "nul n'importe qui sur un hôte ne peut lire ou changer ses journaux",
+                fr: "les journaux d'un hôte ne sont ni lisibles ni modifiables par tous",
             },
             open,
         )
