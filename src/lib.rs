@@ -8,7 +8,7 @@
 //! | 1 | `graph` `shell` `template` `model` | the DAG; quoted shell text; strict rendering; validated inventory and plays |
 //! | 2 | `change` `load` `policy` `connection` | what would happen; YAML to model; rules on the model; the way to a host |
 //! | 3 | `event` `resource` | what did happen; the knowledge of each kind, pure |
-//! | 4 | `plan` `journal` `proof` | the decision; the memory; what must and must not connect |
+//! | 4 | `plan` `journal` `proof` `live` | the decision; the memory; what must and must not connect; what a host is like |
 //! | 5 | `engine` `report` | the hands; the voice |
 //! | 6 | `cli` | arguments, one file per command, exit codes |
 
@@ -22,6 +22,7 @@ pub mod event;
 pub mod fs;
 pub mod graph;
 pub mod journal;
+pub mod live;
 pub mod load;
 pub mod model;
 pub mod plan;

@@ -1,6 +1,7 @@
 //! Arguments, one file per command, and exit codes: wires the engine to the report.
 
 mod apply;
+mod audit;
 mod completions;
 mod exec;
 mod exit;
@@ -125,6 +126,9 @@ enum Command {
     /// Prove the flow matrix on the hosts: what must connect does, what must not does not, and nothing else is there
     #[command(after_help = "Example: provision verify -i inventories/demo --out proof.json")]
     Verify(verify::VerifyArgs),
+    /// Audit the hosts in service against the rules, without changing anything on them
+    #[command(after_help = "Example: provision audit -i inventories/demo --format html --out audit.html")]
+    Audit(audit::AuditArgs),
     /// Explain a kind: its arguments and an example; or templates, facts, selectors
     #[command(after_help = "Example: provision explain file")]
     Explain(explain::ExplainArgs),
@@ -182,6 +186,7 @@ fn dispatch(cli: &Cli, printer: &Printer) -> Exit {
         Command::Rules(args) => rules::run(args, printer),
         Command::Matrix(args) => matrix::run(args, common, printer),
         Command::Verify(args) => verify::run(args, common, printer),
+        Command::Audit(args) => audit::run(args, common, printer),
         Command::Explain(args) => explain::run(args, printer),
         Command::Schema(args) => schema::run(args, printer),
         Command::Completions(args) => completions::run(args, printer),

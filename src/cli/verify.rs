@@ -18,6 +18,7 @@ use crate::engine::{self, Fleet, HostFailure, Listener};
 use crate::event::Reach;
 use crate::fs;
 use crate::journal;
+use crate::live::network;
 use crate::model::inventory::{Host, Inventory};
 use crate::model::matrix::{Matrix, Transport};
 use crate::policy::network::{Contradiction, HostNetwork, LiveNetwork};
@@ -25,7 +26,7 @@ use crate::policy::{self, Lang, Level, Report};
 use crate::proof::expect::{self, Expectations, Probe, Scope, Untried};
 use crate::proof::judge::{self, Witness};
 use crate::proof::probe::{self, Heard};
-use crate::proof::{Cell, Expected, Finding, Note, Proof, Seen, VERSION, Verdict, network};
+use crate::proof::{Cell, Expected, Finding, Note, Proof, Seen, VERSION, Verdict};
 use crate::report::findings::{self, Checked};
 use crate::report::proof::{View, junit as proof_junit};
 use crate::report::{Counted, ProgressMode};
@@ -240,10 +241,11 @@ impl Verifying<'_> {
                 Err(problem) => drop(asked.problems.insert(host.clone(), problem)),
             }
             let flows = inventory.host(host.as_str()).map(|host| self.matrix.host(host));
-            match network::parse(&flows.unwrap_or_default(), answers) {
-                Ok(network) => drop(asked.networks.insert(host.clone(), network)),
-                Err(problem) => drop(asked.problems.insert(host.clone(), problem)),
+            let network = network::parse(&flows.unwrap_or_default(), answers);
+            if let Some(why) = network.unread.values().next() {
+                asked.problems.entry(host.clone()).or_insert_with(|| why.words(Lang::En));
             }
+            asked.networks.insert(host.clone(), network);
         }
         asked.counted = self.counted(&asked).await;
         asked

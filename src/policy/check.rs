@@ -7,8 +7,8 @@ use jiff::civil::Date;
 
 use super::custom;
 use super::cx::{Cx, Playbook};
-use super::finding::{Declared, Finding, Found, Waived};
-use super::rule::{Lang, Needs, Pack, Rule, Words};
+use super::finding::{Declared, Finding, Found, Unasked, Waived};
+use super::rule::{Kind, Lang, Needs, Pack, Rule, Words};
 use super::rules::{find_rule, rules};
 use super::waive::{self, Fate};
 use super::{Level, say};
@@ -43,6 +43,12 @@ pub struct Report {
     pub waived: Vec<Waived>,
     /// What is declared and cannot be verified.
     pub declared: Vec<Declared>,
+    /// The hosts that answered, by position; none where no host was asked.
+    pub hosts: Vec<usize>,
+    /// The rules that could not be asked of a host.
+    pub unasked: Vec<Unasked>,
+    /// The rules, each with a host that has nothing that it is about.
+    pub without: Vec<(&'static str, usize)>,
 }
 
 impl Report {
@@ -106,7 +112,7 @@ pub fn check(input: &Input<'_>, problems: &mut Diagnostics) -> Report {
     let cx = Cx::new(inventory, input.playbook, input.today, input.lang, forwarders);
     let mut raw: Vec<Finding> = Vec::new();
     for rule in rules().filter(|rule| report.packs.contains(&rule.pack)) {
-        if rule.needs == Needs::Network || rule.needs == Needs::Playbook && input.playbook.is_none() {
+        if rule.kind == Kind::L || rule.needs == Needs::Playbook && input.playbook.is_none() {
             continue;
         }
         let mut found = Found::of(rule);
@@ -140,14 +146,42 @@ pub fn check(input: &Input<'_>, problems: &mut Diagnostics) -> Report {
     for (waiver, findings) in by_waiver.into_iter().enumerate() {
         report.waived.extend(merged(findings, &cx).into_iter().map(|finding| Waived { waiver, finding }));
     }
-    for (ready, used) in waivers.iter().zip(&used) {
+    // Without a playbook, or with a part of it, what a waiver excepts may only be out of sight; and so is what it excepts on
+    // the live hosts.
+    let has_all = input.playbook.is_some_and(|playbook| playbook.is_whole);
+    let is_asked_whole = |asked: &Rule| asked.needs == Needs::Inventory || has_all;
+    let is_judged = |rule: &str| {
+        let is_asked = report.asked.iter().any(|asked| asked.id == rule && is_asked_whole(asked));
+        let is_live = rules().any(|row| row.id == rule && row.kind == Kind::L);
+        is_asked && !is_live || report.own.iter().any(|own| own == rule)
+    };
+    let found = on_waivers(&cx, &waivers, &used, &is_judged);
+    report.findings.extend(found);
+    sort(&mut report);
+    report
+}
+
+/// Puts what was found in the order of the places.
+pub(super) fn sort(report: &mut Report) {
+    let place = |finding: &Finding| finding.place.as_ref().map(|place| place.span);
+    report
+        .findings
+        .sort_by(|a, b| (place(a).is_none(), place(a), &a.rule).cmp(&(place(b).is_none(), place(b), &b.rule)));
+    report.waived.sort_by_key(|waived| (waived.waiver, place(&waived.finding)));
+}
+
+/// Returns what is wrong with waivers: those that have run out, and those that except nothing of the rules that were
+/// asked so that all that they could except was in sight.
+pub(super) fn on_waivers(
+    cx: &Cx<'_>,
+    waivers: &[waive::Ready<'_>],
+    used: &[bool],
+    is_judged: &dyn Fn(&str) -> bool,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (ready, used) in waivers.iter().zip(used) {
         let waiver = ready.waiver;
         let rule = &waiver.rule.value;
-        // Without a playbook, or with a part of it, what a waiver excepts may only be out of sight.
-        let has_all = input.playbook.is_some_and(|playbook| playbook.is_whole);
-        let is_asked_whole = |asked: &Rule| asked.needs == Needs::Inventory || has_all;
-        let asked =
-            report.asked.iter().any(|asked| asked.id == rule && is_asked_whole(asked)) || report.own.contains(rule);
         let expires = &waiver.expires;
         let finding = if ready.is_expired {
             let message =
@@ -161,7 +195,7 @@ pub fn check(input: &Input<'_>, problems: &mut Diagnostics) -> Report {
                 rule: Cow::Borrowed(EXPIRED),
                 ..Finding::new("policy.waivers", message).at(expires.span).help(help)
             }
-        } else if !used && asked && ready.is_readable {
+        } else if !used && ready.is_readable && is_judged(rule) {
             let message = say!(cx, "the waiver of {rule} excepts nothing", "la dérogation à {rule} n'excepte rien");
             let help = say!(
                 cx,
@@ -173,17 +207,12 @@ pub fn check(input: &Input<'_>, problems: &mut Diagnostics) -> Report {
         } else {
             continue;
         };
-        report.findings.push(finding);
+        findings.push(finding);
     }
-    let place = |finding: &Finding| finding.place.as_ref().map(|place| place.span);
-    report
-        .findings
-        .sort_by(|a, b| (place(a).is_none(), place(a), &a.rule).cmp(&(place(b).is_none(), place(b), &b.rule)));
-    report.waived.sort_by_key(|waived| (waived.waiver, place(&waived.finding)));
-    report
+    findings
 }
 
-fn packs(inventory: &Inventory, problems: &mut Diagnostics) -> Vec<Pack> {
+pub(super) fn packs(inventory: &Inventory, problems: &mut Diagnostics) -> Vec<Pack> {
     let mut packs = Vec::new();
     for name in &inventory.policy.packs {
         match Pack::ALL.into_iter().find(|pack| pack.as_str() == name.value) {

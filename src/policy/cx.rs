@@ -8,6 +8,7 @@ use camino::Utf8Path;
 use jiff::civil::Date;
 use serde_json::Value;
 
+use super::live::Live;
 use super::network::LiveNetwork;
 use super::rule::Lang;
 use crate::addr::HostName;
@@ -61,6 +62,8 @@ pub(super) struct Cx<'a> {
     pub playbook: Option<&'a Playbook<'a>>,
     /// What the network of the hosts really is, where they were asked.
     pub network: Option<&'a LiveNetwork>,
+    /// What the hosts themselves are like, where they were asked.
+    pub live: Option<&'a Live>,
     pub today: Date,
     pub lang: Lang,
     /// The hosts, by position.
@@ -116,6 +119,7 @@ impl<'a> Cx<'a> {
             inventory,
             playbook,
             network: None,
+            live: None,
             today,
             lang,
             hosts,

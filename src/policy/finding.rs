@@ -130,16 +130,31 @@ pub struct Waived {
     pub finding: Finding,
 }
 
+/// A rule that could not be asked of a host, because something of it could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unasked {
+    /// The identifier of the rule.
+    pub rule: &'static str,
+    /// The host, by position in the inventory.
+    pub host: usize,
+    /// Why: a lowercase fragment without a full stop.
+    pub why: String,
+}
+
 /// Where a rule puts what it finds.
 pub(super) struct Found {
     rule: &'static Rule,
     pub(super) findings: Vec<Finding>,
     pub(super) declared: Vec<Declared>,
+    pub(super) unasked: Vec<Unasked>,
+    /// The hosts that have nothing that the rule is about.
+    pub(super) without: Vec<usize>,
 }
 
 impl Found {
     pub(super) fn of(rule: &'static Rule) -> Self {
-        Self { rule, findings: Vec::new(), declared: Vec::new() }
+        let (findings, declared, unasked, without) = Default::default();
+        Self { rule, findings, declared, unasked, without }
     }
 
     /// Adds a finding; its level is that of the rule unless it is less bad.
@@ -147,6 +162,19 @@ impl Found {
         finding.rule = Cow::Borrowed(self.rule.id);
         finding.level = finding.level.min(self.rule.level);
         self.findings.push(finding);
+    }
+
+    /// Says that the rule could not be asked of a host.
+    pub(super) fn unread(&mut self, host: usize, why: impl Into<String>) {
+        let why = why.into();
+        if !self.unasked.iter().any(|known| known.host == host && known.why == why) {
+            self.unasked.push(Unasked { rule: self.rule.id, host, why });
+        }
+    }
+
+    /// Says that a host has nothing that the rule is about.
+    pub(super) fn without(&mut self, host: usize) {
+        self.without.push(host);
     }
 
     /// Says what is declared, where nothing can be verified.

@@ -6,23 +6,26 @@
 //! twice) is checked by `load` before any rule is asked.
 
 mod check;
-mod check_network;
+mod check_live;
 mod conflicts;
 mod custom;
 mod cx;
 mod finding;
+pub mod live;
 pub mod network;
 mod rule;
 mod rules;
+mod score;
 mod waive;
 
 pub use self::check::{ALWAYS, Always, Input, Report, check};
-pub use self::check_network::check_network;
+pub use self::check_live::{check_live, check_network};
 pub use self::conflicts::{CONFLICTS, Conflict, conflicts_of};
 pub use self::cx::{Playbook, SourceText, Written};
-pub use self::finding::{Declared, Finding, Waived};
+pub use self::finding::{Declared, Finding, Unasked, Waived};
 pub use self::rule::{Kind, Lang, Needs, Pack, Rule, Words};
-pub use self::rules::{find_rule, rules};
+pub use self::rules::{find_rule, kernel_settings, rules};
+pub use self::score::{Score, Standing, Standings};
 pub use crate::model::rules::RuleLevel as Level;
 
 /// Renders a text in the language of the run: `say!(cx, "…", "…")`, English first.

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::live::Unread;
 use super::rule::Words;
 use crate::addr::HostName;
 use crate::model::matrix::Transport;
@@ -34,6 +35,23 @@ pub struct HostNetwork {
     pub listeners: Vec<Listener>,
     /// What is filtered.
     pub filter: Filter,
+    /// The parts that could not be read; nothing of them is above.
+    pub unread: BTreeMap<Part, Unread>,
+}
+
+/// A part of a host's network that is read by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The interfaces with their addresses.
+    Links,
+    /// The routes.
+    Routes,
+    /// Who passes packets on.
+    Forwarding,
+    /// Who listens.
+    Listeners,
+    /// What is filtered.
+    Filter,
 }
 
 /// An interface.

@@ -97,8 +97,12 @@ pub enum Needs {
     Both,
     /// What a playbook would write: without one, the rule is not asked.
     Playbook,
-    /// The network of the live hosts, and what came of trying connections: asked by `verify` alone.
+    /// The live hosts: asked by `audit`.
+    Live,
+    /// The network of the live hosts: asked by `audit` and by `verify`.
     Network,
+    /// What came of trying connections: asked by `verify` alone.
+    Tried,
 }
 
 /// A text in two languages.

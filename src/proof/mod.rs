@@ -6,7 +6,6 @@
 
 pub mod expect;
 pub mod judge;
-pub mod network;
 pub mod probe;
 mod words;
 

@@ -4,6 +4,7 @@
 //! a run goes on. Nothing here prints by itself, asks a host or decides anything; `cli` puts the text where it belongs.
 //! All output reads the same without colour.
 
+pub mod audit;
 pub mod diagnostic;
 pub mod drawing;
 pub mod findings;

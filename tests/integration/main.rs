@@ -1,6 +1,8 @@
 //! The tests that need more than one module, or a real server.
 
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod commands;

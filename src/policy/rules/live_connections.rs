@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::live::unread_network;
 use super::live_network::{asked, transport, zone_of};
 use crate::addr::HostName;
 use crate::diag::{Diagnostics, Span};
@@ -11,7 +12,7 @@ use crate::model::inventory::{Host, Nature};
 use crate::model::matrix::{Matrix, Transport};
 use crate::policy::cx::{Cx, flow_subject, subject};
 use crate::policy::finding::{Finding, Found};
-use crate::policy::network::{Contradiction, Difference, Filter, Link};
+use crate::policy::network::{Contradiction, Difference, Filter, Link, Part};
 use crate::policy::rule::{Kind, Needs, Pack, Rule, Words};
 use crate::policy::{Level, say};
 
@@ -47,7 +48,7 @@ pub(super) const RULES: &[Rule] = &[
         pack: Pack::Separation,
         level: Level::Error,
         kind: Kind::L,
-        needs: Needs::Network,
+        needs: Needs::Tried,
         also: &["DR-R34"],
         text: Words {
             en: "no host reaches another across the administration network, as tried",
@@ -60,7 +61,7 @@ pub(super) const RULES: &[Rule] = &[
         pack: Pack::Separation,
         level: Level::Error,
         kind: Kind::L,
-        needs: Needs::Network,
+        needs: Needs::Tried,
         also: &["SNC-9.7.c", "SNC-13.2.e"],
         text: Words {
             en: "nothing reaches the control plane or an administration interface that must not, as tried",
@@ -73,7 +74,7 @@ pub(super) const RULES: &[Rule] = &[
         pack: Pack::Separation,
         level: Level::Error,
         kind: Kind::L,
-        needs: Needs::Network,
+        needs: Needs::Tried,
         also: &["SNC-13.1.a"],
         text: Words {
             en: "every flow lets through what it is there for, as tried",
@@ -90,6 +91,7 @@ fn contradictions<'a>(cx: &Cx<'a>) -> &'a [Contradiction] {
 // ---- filters
 
 fn own_filter(cx: &Cx<'_>, found: &mut Found) {
+    unread_network(cx, found, &[Part::Filter]);
     for (at, host, network) in asked(cx) {
         let name = &host.name;
         let message = match &network.filter {
@@ -132,6 +134,7 @@ fn apply_help(cx: &Cx<'_>) -> String {
 const TOLD: usize = 6;
 
 fn as_the_matrix(cx: &Cx<'_>, found: &mut Found) {
+    unread_network(cx, found, &[Part::Filter]);
     for (at, host, network) in asked(cx) {
         let name = &host.name;
         let (differences, others) = match &network.filter {

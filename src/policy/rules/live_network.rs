@@ -5,12 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::live::unread_network;
+use super::live_kernel;
 use crate::diag::{Diagnostics, Span};
 use crate::model::inventory::{Host, Interface, Nature};
 use crate::model::matrix::{HostFlows, Matrix, Transport, host_with};
 use crate::policy::cx::{Cx, subject};
 use crate::policy::finding::{Finding, Found};
-use crate::policy::network::{HostNetwork, Link, Listener};
+use crate::policy::network::{HostNetwork, Link, Listener, Part};
 use crate::policy::rule::{Kind, Needs, Pack, Rule, Words};
 use crate::policy::{Level, say};
 
@@ -49,8 +51,9 @@ pub(super) const RULES: &[Rule] = &[
         needs: Needs::Network,
         also: &[],
         text: Words {
-            en: "no host passes packets on, except the routers",
-            fr: "aucun hôte ne relaie de paquets, sauf les routeurs",
+            en: "no host passes packets on, except the routers, and no network setting in force is weaker than asked for",
+            fr: "aucun hôte ne relaie de paquets, sauf les routeurs, et aucun réglage réseau en vigueur n'est plus faible que \
+                 demandé",
         },
         check: forwarding,
     },
@@ -132,6 +135,7 @@ pub(super) fn transport(transport: Transport) -> &'static str {
 // ---- zones
 
 fn zones_apart(cx: &Cx<'_>, found: &mut Found) {
+    unread_network(cx, found, &[Part::Links, Part::Routes]);
     for (at, host, network) in asked(cx) {
         let mut push = |message: String, place: Span, help: String| {
             let finding = Finding::new(subject("hosts", &host.name), message).at(place).help(help);
@@ -281,7 +285,8 @@ fn declared<'a>(host: &'a Host, card: &str) -> Option<&'a Interface> {
 // ---- addresses, forwarding, listeners
 
 fn recorded_addresses(cx: &Cx<'_>, found: &mut Found) {
-    for (at, host, network) in asked(cx) {
+    unread_network(cx, found, &[Part::Links]);
+    for (at, host, network) in asked(cx).filter(|(_, _, network)| !network.unread.contains_key(&Part::Links)) {
         let name = &host.name;
         let own: BTreeSet<&str> = cx.inventory.zones_of(host).into_iter().map(|zone| zone.as_str()).collect();
         let recorded: BTreeMap<IpAddr, (&str, Span)> = host
@@ -347,6 +352,8 @@ fn recorded_addresses(cx: &Cx<'_>, found: &mut Found) {
 }
 
 fn forwarding(cx: &Cx<'_>, found: &mut Found) {
+    live_kernel::network(cx, found);
+    unread_network(cx, found, &[Part::Forwarding]);
     for (at, host, network) in asked(cx) {
         if network.forwarding.is_empty() || cx.forwards(at) {
             continue;
@@ -376,6 +383,7 @@ fn listeners(cx: &Cx<'_>, found: &mut Found) {
     if cx.network.is_none() {
         return;
     }
+    unread_network(cx, found, &[Part::Listeners]);
     let matrix = Matrix::build(cx.inventory, &mut Diagnostics::default());
     for (at, host, network) in asked(cx) {
         let name = &host.name;

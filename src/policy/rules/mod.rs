@@ -8,8 +8,14 @@ mod environments;
 mod hypervisors;
 mod keys;
 mod law;
+mod live;
 mod live_connections;
+mod live_hosts;
+mod live_kernel;
 mod live_network;
+mod live_services;
+mod live_sshd;
+mod live_sudo;
 mod logs;
 mod networks;
 mod nics;
@@ -24,6 +30,7 @@ mod settings;
 mod sshd;
 mod urls;
 
+pub use self::settings::kernel_settings;
 use super::rule::Rule;
 
 /// The rooms, in the order in which reports and listings have them.
@@ -49,6 +56,11 @@ const TABLE: &[&[Rule]] = &[
     sshd::RULES,
     live_connections::RULES,
     live_network::RULES,
+    live_sshd::RULES,
+    live_kernel::RULES,
+    live_hosts::RULES,
+    live_sudo::RULES,
+    live_services::RULES,
 ];
 
 /// Returns all rules.

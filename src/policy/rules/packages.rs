@@ -97,7 +97,7 @@ fn exclusive(cx: &Cx<'_>, found: &mut Found) {
 }
 
 /// Paths with the options that R28 asks for.
-const MOUNTS: &[(&str, &[&str])] = &[
+pub(super) const MOUNTS: &[(&str, &[&str])] = &[
     ("/boot", &["nosuid", "nodev", "noexec"]),
     ("/home", &["nosuid", "nodev", "noexec"]),
     ("/opt", &["nosuid", "nodev"]),

@@ -57,7 +57,7 @@ const ADMINISTRATION: &[&str] = &["bastion", "control", "api", "etcd", "supervis
 /// Roles of what holds technical data.
 const TECHNICAL: &[&str] = &["log", "backup", "ca", "ca-standby", "mirror", "registry", "time", "dns", "directory"];
 
-fn is_allowed(cx: &Cx<'_>, country: Country) -> bool {
+pub(super) fn is_allowed(cx: &Cx<'_>, country: Country) -> bool {
     let allowed = &cx.inventory.policy.allowed_countries;
     if allowed.is_empty() { country.is_in_european_union() } else { allowed.iter().any(|known| known.value == country) }
 }

@@ -53,9 +53,9 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 /// Settings with the values that are accepted.
-type Settings = &'static [(&'static str, &'static [&'static str])];
+pub(super) type Settings = &'static [(&'static str, &'static [&'static str])];
 
-const KERNEL: Settings = &[
+pub(super) const KERNEL: Settings = &[
     ("kernel.dmesg_restrict", &["1"]),
     ("kernel.kptr_restrict", &["1", "2"]),
     ("kernel.pid_max", &["65536"]),
@@ -69,7 +69,7 @@ const KERNEL: Settings = &[
     ("kernel.yama.ptrace_scope", &["1", "2", "3"]),
 ];
 
-const NETWORK: Settings = &[
+pub(super) const NETWORK: Settings = &[
     (FORWARDING, &["0"]),
     ("net.core.bpf_jit_harden", &["2"]),
     ("net.ipv4.conf.all.accept_local", &["0"]),
@@ -90,7 +90,7 @@ const NETWORK: Settings = &[
     ("net.ipv6.conf.default.accept_redirects", &["0"]),
 ];
 
-const FILES: Settings = &[
+pub(super) const FILES: Settings = &[
     ("fs.suid_dumpable", &["0"]),
     ("fs.protected_fifos", &["2"]),
     ("fs.protected_regular", &["2"]),
@@ -99,6 +99,11 @@ const FILES: Settings = &[
 ];
 
 const FORWARDING: &str = "net.ipv4.ip_forward";
+
+/// Returns the names of all settings of the kernel that some rule asks for.
+pub fn kernel_settings() -> impl Iterator<Item = &'static str> {
+    [KERNEL, NETWORK, FILES].into_iter().flatten().map(|(name, _)| *name)
+}
 
 fn setting(resource: &Written<'_>) -> Option<(String, String)> {
     let key = resource.spec.get("key").and_then(Value::as_str)?.replace('/', ".");

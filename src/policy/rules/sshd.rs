@@ -196,7 +196,8 @@ fn allowed(cx: &Cx<'_>, found: &mut Found) {
 }
 
 /// What is broken by any measure, in ciphers and in authentication codes.
-const BROKEN: &[&str] = &["cbc", "arcfour", "3des", "blowfish", "cast128", "hmac-sha1", "hmac-md5", "umac-64"];
+pub(super) const BROKEN: &[&str] =
+    &["cbc", "arcfour", "3des", "blowfish", "cast128", "hmac-sha1", "hmac-md5", "umac-64"];
 
 fn ciphers(cx: &Cx<'_>, found: &mut Found) {
     for (host, directives) in directives(cx) {

@@ -6,14 +6,17 @@ use quick_junit::{NonSuccessKind, Report as Document, TestCase, TestCaseStatus, 
 
 use super::Checked;
 use crate::diag::{Diagnostic, Severity};
-use crate::policy::{Kind, Pack};
+use crate::policy::{Kind, Needs, Pack};
 
 /// Returns how the fleet stands to each rule.
 ///
 /// A rule that is broken is a failed case with all its findings; one whose breaches are all waived is a skipped case with
-/// who signed; what is only declared stands in the output of its case. The input's own problems are the cases of the suite `input`.
+/// who signed; one that could not be asked of some host is an error with why; what is only declared stands in the output
+/// of its case. The input's own problems are the cases of the suite `input`.
 pub fn junit(checked: &Checked<'_>) -> String {
-    let mut document = Document::new("provision validate");
+    let is_live = |report: &crate::policy::Report| report.asked.iter().any(|rule| rule.needs == Needs::Live);
+    let name = if checked.report.is_some_and(is_live) { "provision audit" } else { "provision validate" };
+    let mut document = Document::new(name);
     document.add_test_suites(suites(checked));
     document.to_string().unwrap_or_default()
 }
@@ -63,9 +66,20 @@ fn case(checked: &Checked<'_>, id: &str, text: Option<&str>) -> TestCase {
         Some(format!("{number} waived until {} by {}: {}", waiver.expires, waiver.owner, waiver.why))
     });
     let waived: Vec<String> = waived.collect();
+    let unasked = checked.report.iter().flat_map(|report| &report.unasked).filter(|unasked| unasked.rule == id);
+    let unasked: Vec<String> = unasked
+        .map(|unasked| {
+            let host = checked.inventory.and_then(|inventory| inventory.hosts.get_index(unasked.host));
+            format!("{}: {}", host.map_or("", |(name, _)| name.as_str()), unasked.why)
+        })
+        .collect();
     let is_broken = found.iter().any(|diagnostic| diagnostic.severity > Severity::Note);
     let status = if is_broken {
         failed(checked, id, found)
+    } else if let Some(first) = unasked.first() {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        status.set_message(first.clone()).set_type("unread").set_description(unasked.join("\n"));
+        status
     } else if waived.is_empty() {
         TestCaseStatus::success()
     } else {

@@ -54,7 +54,12 @@ pub fn explain(rule: &Rule, lang: Lang, color: Color, width: usize) -> String {
         Needs::Inventory => word("the inventory", "l'inventaire"),
         Needs::Both => word("the inventory, and what a playbook writes", "l'inventaire, et ce qu'écrit un playbook"),
         Needs::Playbook => word("what a playbook writes", "ce qu'écrit un playbook"),
-        Needs::Network => word("the network of the live hosts (`verify`)", "le réseau des hôtes en service (`verify`)"),
+        Needs::Live => word("the live hosts (`audit`)", "les hôtes en service (`audit`)"),
+        Needs::Network => word(
+            "the network of the live hosts (`audit`, `verify`)",
+            "le réseau des hôtes en service (`audit`, `verify`)",
+        ),
+        Needs::Tried => word("connections that are tried (`verify`)", "des connexions essayées (`verify`)"),
     };
     let meaning = format!("{:?}, {}", rule.kind, rule.kind.meaning().of(lang));
     let mut rows = vec![

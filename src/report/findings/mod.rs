@@ -18,7 +18,7 @@ pub use junit::junit;
 pub(in crate::report) use junit::suites;
 pub use listing::{explain, list, list_json};
 pub use sarif::sarif;
-pub use summary::{notes, summary};
+pub use summary::{notes, signed, summary};
 
 /// Everything that a report is made from.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Checked, fingerprint, without_dot};
 use crate::diag::{Diagnostic, Label, Severity, Sources, Span};
-use crate::policy::Finding;
+use crate::policy::{Finding, Lang};
 
 /// Returns a SARIF log of one run.
 ///
@@ -40,7 +40,26 @@ pub fn sarif(checked: &Checked<'_>) -> Value {
         }
         result
     });
-    let results: Vec<Value> = results.chain(suppressed).collect();
+    // SARIF's word for a rule that was asked and that nobody can answer.
+    let open = checked.report.iter().flat_map(|report| &report.unasked).map(|unasked| {
+        let host = checked.inventory.and_then(|inventory| inventory.hosts.get_index(unasked.host));
+        let (name, place) = host.map_or(("", None), |(name, host)| (name.as_str(), Some(host.span)));
+        let why = &unasked.why;
+        let text = match checked.lang {
+            Lang::En => format!("on `{name}` the rule could not be asked: {why}"),
+            Lang::Fr => format!("sur `{name}`, la règle n'a pu être posée : {why}"),
+        };
+        let places = place.map(|span| json!({"physicalLocation": physical(checked.sources, span)}));
+        json!({
+            "ruleId": unasked.rule,
+            "ruleIndex": index(unasked.rule),
+            "kind": "open",
+            "level": "none",
+            "message": {"text": text},
+            "locations": places.into_iter().collect::<Vec<_>>(),
+        })
+    });
+    let results: Vec<Value> = results.chain(suppressed).chain(open).collect();
     let declared = checked.report.iter().flat_map(|report| &report.declared);
     let declared: Vec<Value> = declared.map(|declared| json!({"rule": declared.rule, "text": declared.text})).collect();
     json!({

@@ -20,11 +20,9 @@ pub fn notes(checked: &Checked<'_>, color: Color) -> String {
     out
 }
 
-/// Returns what stands below the findings; nothing where no rule was asked.
-pub fn summary(checked: &Checked<'_>, color: Color, width: usize) -> String {
-    let Some(report) = checked.report.filter(|report| !report.asked.is_empty() || !report.own.is_empty()) else {
-        return String::new();
-    };
+/// Returns what was waived and by whom, what is only declared, and where guides disagree.
+pub fn signed(checked: &Checked<'_>, color: Color, width: usize) -> String {
+    let Some(report) = checked.report else { return String::new() };
     let is_french = checked.lang == Lang::Fr;
     let word = |en: &'static str, fr: &'static str| if is_french { fr } else { en };
     let mut out = String::new();
@@ -62,7 +60,16 @@ pub fn summary(checked: &Checked<'_>, color: Color, width: usize) -> String {
         (head, conflict.text.of(checked.lang).to_owned())
     });
     section(word("Where guides disagree", "Où les guides se contredisent"), conflicts.collect());
+    out
+}
 
+/// Returns what stands below the findings; nothing where no rule was asked.
+pub fn summary(checked: &Checked<'_>, color: Color, width: usize) -> String {
+    let Some(report) = checked.report.filter(|report| !report.asked.is_empty() || !report.own.is_empty()) else {
+        return String::new();
+    };
+    let mut out = signed(checked, color, width);
+    let is_french = checked.lang == Lang::Fr;
     let rules = report.asked.len() + report.own.len();
     let numbers = [
         (rules, "rule", "règle"),

@@ -4,6 +4,7 @@
 //! must be empty.
 #![expect(clippy::disallowed_methods, reason = "the files are the tests' own")]
 
+mod audit;
 mod faults;
 mod firewall;
 mod fleet;

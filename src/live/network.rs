@@ -1,17 +1,18 @@
 //! What a host's network really is: the questions, which are read-only, and the reader of their answers.
 //!
-//! They go in the same script as the probes, so that a host is asked once. What a host cannot say is left out: a rule that
-//! looks at it then finds nothing, and the tool that is missing is named by whoever asked.
+//! `verify` asks them in the same script as its probes, so that a host is asked once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::seen;
 use crate::model::matrix::{HostFlows, Transport};
-use crate::policy::network::{Difference, Filter, HostNetwork, Link, Listener, Route};
+use crate::policy::live::Unread;
+use crate::policy::network::{Difference, Filter, HostNetwork, Link, Listener, Part, Route};
 use crate::resource::firewall;
 use crate::resource::read::{Answers, Query};
 use crate::shell::Script;
@@ -41,23 +42,37 @@ pub fn queries() -> Vec<Query> {
     ]
 }
 
-/// Reads the answers of a host that has these flows.
-///
-/// # Errors
-/// The text says which answer has not its shape.
-pub fn parse(flows: &HostFlows, answers: &Answers) -> Result<HostNetwork, String> {
-    let text = |key: &str| answers.snippet(key).filter(|answer| answer.succeeded()).map(|answer| answer.text());
-    let filter = if answers.lacks("nft") {
-        Filter::NoTool
-    } else {
-        text(FILTER).map_or(Ok(Filter::Unknown), |text| filter(flows, &text))?
+/// Reads the answers of a host that has these flows. What could not be read is named, with why.
+pub fn parse(flows: &HostFlows, answers: &Answers) -> HostNetwork {
+    let mut network = HostNetwork::default();
+    let unread = &mut network.unread;
+    network.links = part(answers, LINKS, Part::Links, unread, links);
+    network.routes = part(answers, ROUTES, Part::Routes, unread, routes);
+    network.forwarding = part(answers, FORWARDING, Part::Forwarding, unread, |text| Ok(forwarding(text)));
+    network.listeners = part(answers, LISTENERS, Part::Listeners, unread, |text| Ok(listeners(text)));
+    network.filter = match answers.lacks("nft") {
+        // That is known, and it is bad enough.
+        true => Filter::NoTool,
+        false => part(answers, FILTER, Part::Filter, unread, |text| filter(flows, text)),
     };
-    Ok(HostNetwork {
-        links: text(LINKS).map_or(Ok(Vec::new()), |text| links(&text))?,
-        routes: text(ROUTES).map_or(Ok(Vec::new()), |text| routes(&text))?,
-        forwarding: text(FORWARDING).map(|text| forwarding(&text)).unwrap_or_default(),
-        listeners: text(LISTENERS).map(|text| listeners(&text)).unwrap_or_default(),
-        filter,
+    network
+}
+
+/// Returns what a part's answer says; nothing where it cannot be read, which is noted.
+fn part<T: Default>(
+    answers: &Answers,
+    key: &str,
+    part: Part,
+    unread: &mut BTreeMap<Part, Unread>,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> T {
+    let tools = queries().into_iter().find_map(|query| match query {
+        Query::Snippet { key: known, tools, .. } if known == key => Some(tools),
+        _ => None,
+    });
+    seen(answers, key, &tools.unwrap_or_default(), parse).unwrap_or_else(|why| {
+        unread.insert(part, why);
+        T::default()
     })
 }
 

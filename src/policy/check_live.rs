@@ -1,12 +1,13 @@
-//! Asks the rules on the live network, and sorts out what was waived.
+//! Asks the rules on the live hosts, and sorts out what was waived.
 
 use jiff::civil::Date;
 
-use super::check::Report;
+use super::check::{Report, on_waivers, packs, sort};
 use super::cx::Cx;
 use super::finding::{Found, Waived};
+use super::live::Live;
 use super::network::LiveNetwork;
-use super::rule::{Lang, Needs};
+use super::rule::{Kind, Lang, Needs, Pack, Rule};
 use super::rules::rules;
 use super::waive::{self, Fate};
 use crate::diag::Diagnostics;
@@ -22,33 +23,83 @@ pub fn check_network(
     problems: &mut Diagnostics,
 ) -> Report {
     let waivers = waive::ready(inventory, today, problems);
-    let forwarders =
-        (0..inventory.hosts.len()).map(|at| waivers.iter().any(|w| w.names_host("BP028-R12", at))).collect();
-    let mut cx = Cx::new(inventory, None, today, lang, forwarders);
+    let mut cx = Cx::new(inventory, None, today, lang, forwarders(inventory, &waivers));
     cx.network = Some(network);
     let mut report = Report::default();
+    let asked = rules().filter(|rule| matches!(rule.needs, Needs::Network | Needs::Tried));
+    ask(asked, &cx, &waivers, &mut report);
+    for rule in &report.asked {
+        if !report.packs.contains(&rule.pack) {
+            report.packs.push(rule.pack);
+        }
+    }
+    report.packs.sort_unstable();
+    sort(&mut report);
+    report
+}
+
+/// Asks every rule of the inventory's packs that one look at the live hosts can answer; of an inventory that names no pack
+/// those of all packs.
+///
+/// What can only be declared is asked too, so that a report has it beside what was seen. What is written is for
+/// [`check`](super::check()), and what has to be tried for [`check_network`].
+pub fn check_live(inventory: &Inventory, live: &Live, today: Date, lang: Lang, problems: &mut Diagnostics) -> Report {
+    let waivers = waive::ready(inventory, today, problems);
+    let mut cx = Cx::new(inventory, None, today, lang, forwarders(inventory, &waivers));
+    cx.network = Some(&live.network);
+    cx.live = Some(live);
+    let mut report = Report { packs: packs(inventory, problems), ..Report::default() };
+    if report.packs.is_empty() {
+        report.packs = Pack::ALL.to_vec();
+    }
+    report.hosts = cx.each_host().filter(|(_, host)| live.hosts.contains_key(&host.name)).map(|(at, _)| at).collect();
+    let packs = report.packs.clone();
+    let is_asked = |rule: &&Rule| {
+        let is_declared = rule.kind == Kind::M && rule.needs == Needs::Inventory;
+        packs.contains(&rule.pack) && (is_declared || matches!(rule.needs, Needs::Live | Needs::Network))
+    };
+    let used = ask(rules().filter(is_asked), &cx, &waivers, &mut report);
+    // A waiver may except what another way of checking finds, or what stands on a host that was not looked at.
+    let is_judged = |id: &str| {
+        let mut rows = rules().filter(|rule| rule.id == id).peekable();
+        let is_seen = |rule: &Rule| report.asked.iter().any(|asked| asked.id == rule.id && asked.kind == rule.kind);
+        let is_answered = report.unasked.iter().all(|unasked| unasked.rule != id);
+        rows.peek().is_some() && rows.all(is_seen) && is_answered && live.is_whole && live.silent.is_empty()
+    };
+    let found = on_waivers(&cx, &waivers, &used, &is_judged);
+    report.findings.extend(found);
+    sort(&mut report);
+    report
+}
+
+/// Asks rules, and returns for each waiver whether it excepted something.
+fn ask(
+    rules: impl Iterator<Item = &'static Rule>,
+    cx: &Cx<'_>,
+    waivers: &[waive::Ready<'_>],
+    report: &mut Report,
+) -> Vec<bool> {
     let mut used = vec![false; waivers.len()];
-    for rule in rules().filter(|rule| rule.needs == Needs::Network) {
+    for rule in rules {
         let mut found = Found::of(rule);
-        (rule.check)(&cx, &mut found);
+        (rule.check)(cx, &mut found);
         for finding in found.findings {
-            match waive::fate(&finding, &waivers, &mut used) {
+            match waive::fate(&finding, waivers, &mut used) {
                 Fate::Stands => report.findings.push(finding),
                 Fate::Waived(waiver) => report.waived.push(Waived { waiver, finding }),
             }
         }
-        if !report.packs.contains(&rule.pack) {
-            report.packs.push(rule.pack);
-        }
+        report.declared.extend(found.declared);
+        report.unasked.extend(found.unasked);
+        report.without.extend(found.without.into_iter().map(|host| (rule.id, host)));
         report.asked.push(rule);
     }
-    report.packs.sort_unstable();
-    let place = |finding: &super::Finding| finding.place.as_ref().map(|place| place.span);
-    report
-        .findings
-        .sort_by(|a, b| (place(a).is_none(), place(a), &a.rule).cmp(&(place(b).is_none(), place(b), &b.rule)));
-    report.waived.sort_by_key(|waived| (waived.waiver, place(&waived.finding)));
-    report
+    used
+}
+
+/// Returns for each host whether a waiver says that it passes packets on.
+fn forwarders(inventory: &Inventory, waivers: &[waive::Ready<'_>]) -> Vec<bool> {
+    (0..inventory.hosts.len()).map(|at| waivers.iter().any(|w| w.names_host("BP028-R12", at))).collect()
 }
 
 #[cfg(test)]
@@ -118,6 +169,7 @@ policy:
             forwarding: Vec::new(),
             listeners: vec![listener(Transport::Tcp, 22, None), listener(Transport::Tcp, 2379, Some("10.2.0.2"))],
             filter: loaded(),
+            ..HostNetwork::default()
         };
         let hv = HostNetwork {
             links: vec![
@@ -133,6 +185,7 @@ policy:
             forwarding: vec!["ipv4 all".to_owned()],
             listeners: vec![listener(Transport::Tcp, 22, None), listener(Transport::Udp, 40000, None)],
             filter: loaded(),
+            ..HostNetwork::default()
         };
         let hosts = BTreeMap::from([(HostName::from("ctl"), ctl), (HostName::from("hv"), hv)]);
         LiveNetwork { hosts, ..LiveNetwork::default() }
@@ -255,7 +308,7 @@ policy:
     #[test]
     fn every_rule_that_looks_at_hosts_is_broken_here() {
         let told = told(&strange(), Lang::En) + &told(&contradicting(), Lang::En);
-        let mut rules = rules().filter(|rule| rule.needs == Needs::Network);
+        let mut rules = rules().filter(|rule| matches!(rule.needs, Needs::Network | Needs::Tried));
         assert!(rules.all(|rule| told.contains(&format!("{}:", rule.id))), "{told}");
     }
 
