@@ -18,6 +18,7 @@ use super::spec::{HostPath, Mode};
 use super::{Claim, Kind, ObserveError, SpecProblem};
 use crate::addr::{HostName, ResourceAddr, ResourceId};
 use crate::change::{Action, Attributes, Change, Step, StepPayload};
+use crate::model::inventory::Country;
 use crate::sh;
 use crate::shell::Script;
 
@@ -38,6 +39,9 @@ pub struct Certificate {
     /// The organization of the subject.
     #[serde(default)]
     organization: Option<String>,
+    /// The country of the subject, in two letters, such as `FR`.
+    #[serde(default)]
+    country: Option<Country>,
     /// The DNS names and addresses that the certificate is for.
     #[serde(default)]
     alt_names: Vec<String>,
@@ -257,8 +261,10 @@ impl Certificate {
     }
 
     fn subject(&self) -> String {
+        let country = self.country.as_ref().map(|code| format!("/C={code}"));
         let organization = self.organization.as_ref().map(|name| format!("/O={}", in_subject(name)));
-        format!("{}/CN={}", organization.unwrap_or_default(), in_subject(&self.common_name))
+        let (country, organization) = (country.unwrap_or_default(), organization.unwrap_or_default());
+        format!("{country}{organization}/CN={}", in_subject(&self.common_name))
     }
 
     /// Returns the extensions, as a configuration file of openssl has them.
@@ -298,8 +304,8 @@ impl Certificate {
         text
     }
 
-    /// Returns what the certificate is to be; `has_organization` is whether the one that is there names one.
-    fn desired(&self, has_organization: bool) -> Attributes {
+    /// Returns what the certificate is to be, where this is what was found of the one that is there.
+    fn desired(&self, found: &Attributes) -> Attributes {
         let mut names: Vec<String> = self.alt_names.iter().map(|name| plain_name(name)).collect();
         names.sort();
         names.dedup();
@@ -320,8 +326,11 @@ impl Certificate {
             desired.insert("alt_names".to_owned(), json!(names));
             desired.insert("usages".to_owned(), json!(self.usages()));
         }
-        if self.organization.is_some() || has_organization {
+        if self.organization.is_some() || found.contains_key("organization") {
             desired.insert("organization".to_owned(), json!(self.organization));
+        }
+        if self.country.is_some() || found.contains_key("country") {
+            desired.insert("country".to_owned(), json!(self.country));
         }
         if let Some(issuer) = &self.issuer {
             desired.insert("issuer".to_owned(), json!(issuer.to_string()));
@@ -542,6 +551,7 @@ impl Kind for Certificate {
     path: /etc/pki/control-ca.crt
     common_name: Control plane CA par1
     organization: Exemple Cloud
+    country: FR
     authority: true
     algorithm: ecdsa-p384
 - certificate:
@@ -703,6 +713,9 @@ fi"#,
         if let Some(organization) = name_part(shown, "subject=", "organizationName") {
             put("organization", json!(organization));
         }
+        if let Some(country) = name_part(shown, "subject=", "countryName") {
+            put("country", json!(country));
+        }
         let constraints = line_after(shown, "X509v3 Basic Constraints").unwrap_or_default();
         put("authority", json!(constraints.starts_with("CA:TRUE")));
         let names = line_after(shown, "X509v3 Subject Alternative Name").unwrap_or_default();
@@ -765,7 +778,7 @@ fi"#,
 
     fn diff(&self, observed: &ObservedCertificate) -> Change {
         let id = Kind::id(self);
-        let desired = self.desired(observed.attributes.contains_key("organization"));
+        let desired = self.desired(&observed.attributes);
         let anew = |change: Change| {
             let change = self.steps().into_iter().fold(change, Change::step);
             change.reversed_by(self.reverse())

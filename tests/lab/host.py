@@ -71,7 +71,8 @@ def cgroup_roots() -> list[Path]:
 def prepare(files: HostFiles, base: Path, keyring: Path, login_key: str) -> None:
     """Makes a host's disk and writes what makes this host different from the others."""
     host = files.host
-    for directory in (files.state, files.root, files.disk / "upper", files.disk / "work"):
+    files.state.mkdir(parents=True, exist_ok=True)
+    for directory in (files.root, files.disk / "upper", files.disk / "work"):
         directory.mkdir(parents=True)
     # A lab's disk may be lost with the machine, so nothing in it needs to wait for an fsync: `volatile`.
     run(["mount", "-t", "overlay", f"provision-lab:{files.container}", "-o",
@@ -86,7 +87,9 @@ def prepare(files: HostFiles, base: Path, keyring: Path, login_key: str) -> None
     (root / MIRROR_IN_HOST.lstrip("/")).mkdir(parents=True, exist_ok=True)
     if host.port != 22:
         (root / "etc/ssh/sshd_config.d/lab-port.conf").write_text(f"Port 22\nPort {host.port}\n")
-    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", host.name, "-f", files.key], f"making the host key of {host.name}")
+    # A host with a new disk keeps its key: who installs a machine anew gives it the key that the fleet knows.
+    if not files.key.exists():
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", host.name, "-f", files.key], f"making the host key of {host.name}")
     for source, mode in ((files.key, 0o600), (files.key.with_suffix(".pub"), 0o644)):
         write_file(root / "etc/ssh" / source.name, source.read_text(), mode)
     if not any(line.startswith(f"{host.user}:") for line in (root / "etc/passwd").read_text().splitlines()):

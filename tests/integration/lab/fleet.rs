@@ -86,11 +86,17 @@ impl Lab {
         lab
     }
 
-    /// Runs a command of the lab.
-    pub fn lab(&self, words: &[&str]) -> Run {
+    /// Returns a command of the lab, to be run beside others.
+    pub fn lab_command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(script());
         command.args(words).env("LAB_NAME", &self.name).env("PROVISION", env!("CARGO_BIN_EXE_provision"));
-        text(command.stdin(Stdio::null()).output().unwrap())
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command of the lab.
+    pub fn lab(&self, words: &[&str]) -> Run {
+        text(self.lab_command(words).output().unwrap())
     }
 
     /// Runs shell text as root on a host, not through the tool, and fails if it fails.

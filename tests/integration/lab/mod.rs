@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "the files are the tests' own")]
 
 mod audit;
+mod control_plane;
 mod faults;
 mod firewall;
 mod fleet;
