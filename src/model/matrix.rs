@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::address::{AddressSet, Family};
 pub use self::service::{Service, Transport, protocol_number};
-use super::inventory::{Flow, Host, Inventory, Nature};
+use super::inventory::{Flow, Host, Interface, Inventory, Nature};
 use super::node::{OneOrMany, Spanned};
 use super::selector::Selector;
 use crate::addr::{HostName, NetworkName, ZoneName};
@@ -94,6 +94,9 @@ pub struct HostFlows {
     /// What it passes on, as a router.
     pub forwarded: Vec<Forwarding>,
 }
+
+/// The interface that every host has, and that no cable is plugged into.
+const LOOPBACK: &str = "lo";
 
 /// A flow, as one of the two hosts at its ends sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,12 +271,26 @@ impl<'a> Matrix<'a> {
             .filter(|(_, interface)| {
                 interface.network.as_ref().is_some_and(|network| side.networks.contains(network.as_str()))
             })
-            .filter_map(|(name, interface)| {
-                Some(OwnAddress { interface: name.value.clone(), address: interface.address?.value })
+            .flat_map(|(name, interface)| {
+                let address = interface.address.map(|address| address.value);
+                let ways = if name.value == LOOPBACK { self.ways_to_loopback(host, interface) } else { Vec::new() };
+                let ways = if ways.is_empty() { vec![name.value.clone()] } else { ways };
+                ways.into_iter().filter_map(move |interface| Some(OwnAddress { interface, address: address? }))
             })
             .collect();
         own.sort();
         own
+    }
+
+    /// Returns the interfaces by which the others reach an address of the loopback interface: those of its zone.
+    ///
+    /// Such an address is the host's whichever of its cables is alive, and routing leads to it by each of them.
+    fn ways_to_loopback(&self, host: &Host, loopback: &Interface) -> Vec<String> {
+        let zone =
+            |interface: &Interface| self.inventory.network_of(interface).map(|(_, network)| network.zone.as_str());
+        let others = host.interfaces.iter().filter(|(name, _)| name.value != LOOPBACK);
+        let same = others.filter(|(_, other)| zone(other).is_some() && zone(other) == zone(loopback));
+        same.map(|(name, _)| name.value.clone()).collect()
     }
 
     /// Returns the flows between different networks of those that the host forwards for.

@@ -183,7 +183,8 @@ def _parse_host(item: dict[str, Any], networks: dict[str, Network]) -> Host:
     name, ssh = item["name"], item["ssh"]
     nics = []
     for nic in item["interfaces"]:
-        if nic.get("network") is None:
+        # A host has its loopback interface by itself; what addresses it gets there is for who configures the host.
+        if nic.get("network") is None or nic["name"] == "lo":
             continue
         network = networks[nic["network"]]
         address = nic.get("address")

@@ -85,8 +85,9 @@ class Fabric:
             # Without spanning tree a port forwards at once, and no bridge talks by itself. The router's MAC is its own: a
             # bridge without one takes a port's, and changes it when that host reboots.
             lines += [f"link add {bridge} address {mac_address(self.lab, bridge)} type bridge stp_state 0 mcast_snooping 0",
-                      f"link set {bridge} up",
-                      f"addr add {address}/{network.cidr.prefixlen} dev {bridge}{' nodad' if address.version == 6 else ''}"]
+                      f"link set {bridge} up"]
+            if address is not None:
+                lines.append(f"addr add {address}/{network.cidr.prefixlen} dev {bridge}{' nodad' if address.version == 6 else ''}")
         run_ip(lines, doing, self.namespace)
         settings = "".join(f"echo {value} > /proc/sys/{key}; " for key, _, value in
                            (setting.partition("=") for setting in FABRIC_SYSCTLS) if Path(f"/proc/sys/{key}").exists())
@@ -182,8 +183,11 @@ class Fabric:
     def _network(self, name: str) -> Network:
         return next(network for network in self.fleet.networks if network.name == name)
 
-    def _own_address(self, network: Network) -> Address:
-        """Returns the gateway's address, or the last usable one where a host has it or there is no gateway."""
+    def _own_address(self, network: Network) -> Address | None:
+        """Returns the gateway's address, or the last usable one where a host has it or there is no gateway.
+
+        A cable between two hosts, which have both addresses of its network, has no router.
+        """
         used = {nic.address.ip for host in self.fleet.hosts for nic in host.nics if nic.address is not None}
         if network.gateway is not None and network.gateway not in used:
             return network.gateway
@@ -192,6 +196,8 @@ class Fabric:
             address = network.cidr.broadcast_address - offset
             if address not in used and address not in ends:
                 return address
+        if network.cidr.num_addresses == 2:
+            return None
         raise LabError(f"network `{network.name}`: {network.cidr} has no address left for the lab's router")
 
 

@@ -56,6 +56,28 @@ fn told(passages: &[Passage]) -> Vec<String> {
 }
 
 #[test]
+fn an_address_of_the_loopback_interface_is_reached_by_every_card_of_its_zone() {
+    let host = "
+  leaf:
+    ssh: {address: 10.1.0.9, via: jump}
+    interfaces:
+      lo: {network: a-control, address: 10.2.0.99}
+      eth0: {network: a-admin, address: 10.1.0.9}
+      eth1: {network: a-control, address: 10.2.0.9}
+      eth2: {network: a-control, address: 10.2.0.10}
+";
+    let (inventory, _sources) =
+        inventory(&format!("{host}flows:\n  - {{from: control, to: control, tcp: 179, why: routes}}\n"));
+    let matrix = Matrix::build(&inventory, &mut Diagnostics::default());
+    let own = |passages: &[Passage]| -> Vec<String> {
+        let own = passages.iter().flat_map(|passage| &passage.own);
+        own.map(|own| format!("{}:{}", own.interface, own.address)).collect()
+    };
+    let flows = matrix.host(inventory.hosts.get("leaf").unwrap());
+    assert_eq!(own(&flows.incoming), ["eth1:10.2.0.9", "eth1:10.2.0.99", "eth2:10.2.0.10", "eth2:10.2.0.99"]);
+}
+
+#[test]
 fn a_host_has_the_flows_of_its_networks_and_no_others() {
     let (inventory, _sources) = inventory(FLOWS);
     let mut problems = Diagnostics::default();

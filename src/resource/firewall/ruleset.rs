@@ -98,7 +98,11 @@ impl Table {
         };
         let counter = format!("{prefix}_{}", passage.flow);
         for (family, ip) in FAMILIES {
-            let own: Vec<_> = passage.own.iter().filter(|own| Family::of(own.address) == family).collect();
+            let mut own: Vec<_> = passage.own.iter().filter(|own| Family::of(own.address) == family).collect();
+            if direction == Direction::Out {
+                own.sort_by_key(|own| own.address);
+                own.dedup_by_key(|own| own.address);
+            }
             if own.is_empty() {
                 continue;
             }

@@ -15,4 +15,5 @@ mod names;
 mod order;
 mod runs;
 mod trouble;
+mod underlay;
 mod verify;
