@@ -27,7 +27,12 @@ pub struct PlaybookFile {
     /// Other playbook files, relative to this one, whose plays come first.
     #[serde(default)]
     include: Option<OneOrMany<Spanned<String>>>,
-    /// Variables of all plays of this file.
+    /// Variables of all plays of this file, where neither the inventory nor `--set` gives them.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    #[expect(dead_code, reason = "read from the node itself, which knows the places; declared to be a known key")]
+    defaults: Option<IgnoredAny>,
+    /// Variables of all plays of this file, which win over the inventory's.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     #[expect(dead_code, reason = "read from the node itself, which knows the places; declared to be a known key")]
@@ -249,17 +254,19 @@ impl Loader<'_> {
             let other = beside(path, include);
             self.playbook_file(&other, Some(include.span), playbook);
         }
-        let vars = self.vars(&node);
+        let (defaults, vars) = (self.map(&node, "defaults"), self.map(&node, "vars"));
         for play in self.list(&node, "plays") {
-            self.play(&play, path, &vars, playbook);
+            self.play(&play, path, (&defaults, &vars), playbook);
         }
         self.open.pop();
         Some(())
     }
 
-    fn play(&mut self, node: &Node, path: &Utf8Path, file_vars: &Vars, playbook: &mut Playbook) -> Option<()> {
+    /// Adds a play; `of_file` are the defaults and the variables of its file.
+    fn play(&mut self, node: &Node, path: &Utf8Path, of_file: (&Vars, &Vars), playbook: &mut Playbook) -> Option<()> {
         let read: PlayFile = node.read_all(self.problems)?;
-        let vars = merged(file_vars, self.vars(node));
+        let (defaults, file_vars) = of_file;
+        let vars = merged(file_vars, self.map(node, "vars"));
         let rolling = match (read.rolling, node.get("rolling")) {
             (Some(rolling), Some(node)) => self.rolling(&rolling, node),
             _ => None,
@@ -273,7 +280,8 @@ impl Loader<'_> {
             self.drain_and_resume(&read.name, node, &tags, &mut tasks);
         }
         let needs = read.needs.map(|needs| needs.0).unwrap_or_default();
-        playbook.plays.push(Play { name: read.name, hosts: read.hosts, needs, rolling, vars, tags, tasks });
+        let defaults = defaults.clone();
+        playbook.plays.push(Play { name: read.name, hosts: read.hosts, needs, rolling, defaults, vars, tags, tasks });
         Some(())
     }
 
@@ -380,7 +388,7 @@ impl Loader<'_> {
         let read: TaskFile = common.read_all(self.problems)?;
         let mut all_tags = tags.to_vec();
         all_tags.extend(read.tags.iter().flat_map(|own| own.iter().cloned()));
-        let own_vars = merged(vars, self.vars(node));
+        let own_vars = merged(vars, self.map(node, "vars"));
 
         if let Some(include) = &read.include {
             if let Some((kind, _)) = kinds.first() {
@@ -447,12 +455,12 @@ impl Loader<'_> {
         }
     }
 
-    fn vars(&mut self, node: &Node) -> Vars {
-        let Some(vars) = node.get("vars").filter(|vars| !vars.is_null()) else { return Vec::new() };
+    fn map(&mut self, node: &Node, key: &str) -> Vars {
+        let Some(vars) = node.get(key).filter(|vars| !vars.is_null()) else { return Vec::new() };
         match vars.as_map() {
             Some(entries) => entries.iter().map(|(key, value)| (key.text.to_string(), value.clone())).collect(),
             None => {
-                let message = format!("`vars` is {}, and should be a map", vars.describe());
+                let message = format!("`{key}` is {}, and should be a map", vars.describe());
                 self.problem(Diagnostic::error("wrong-type", message).at(vars.span));
                 Vec::new()
             }

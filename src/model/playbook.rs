@@ -28,6 +28,8 @@ pub struct Play {
     pub needs: Vec<Spanned<String>>,
     /// How many hosts it changes at a time, and what must be well before the next.
     pub rolling: Option<Rolling>,
+    /// Variables that hold where the inventory says nothing, with their places.
+    pub defaults: Vec<(String, Node)>,
     /// Variables of the play, with their places; they win over the inventory's.
     pub vars: Vec<(String, Node)>,
     /// Tags of all its tasks.

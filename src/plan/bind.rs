@@ -227,7 +227,7 @@ impl<'a> Binder<'a> {
             }
         }
         for play in &self.playbook.plays {
-            for (_, value) in &play.vars {
+            for (_, value) in play.defaults.iter().chain(&play.vars) {
                 collect_mentions(value, &mut used);
             }
         }
@@ -243,7 +243,7 @@ impl<'a> Binder<'a> {
         let (mut left_out, mut ignored) = (Vec::new(), Diagnostics::default());
         for play_at in &host.plays {
             let Some(play) = self.playbook.plays.get(*play_at) else { continue };
-            let play_context = context_with(&host.context, &play.vars, known);
+            let play_context = context_of(&host.context, play, known);
             for (task_at, task) in play.tasks.iter().enumerate() {
                 if find_kind(&task.kind).is_none() {
                     continue;
@@ -302,7 +302,7 @@ impl<'a> Binder<'a> {
     pub fn bind_health(&self, host: &HostInput, play: usize, known: Known<'_>) -> Result<Vec<Bound>, String> {
         let Some(play_model) = self.playbook.plays.get(play) else { return Ok(Vec::new()) };
         let Some(rolling) = &play_model.rolling else { return Ok(Vec::new()) };
-        let context = context_with(&host.context, &play_model.vars, known);
+        let context = context_of(&host.context, play_model, known);
         let mut checks = Vec::new();
         for (at, arguments) in rolling.health.iter().enumerate() {
             let mut problems = Diagnostics::default();
@@ -746,6 +746,14 @@ fn set(context: &mut Value, name: &str, value: Value) {
     }
 }
 
+/// Returns what the tasks of a play see on a host: its defaults, then the host's own, then the play's variables.
+fn context_of(host: &Value, play: &Play, known: Known<'_>) -> Value {
+    let is_given = |name: &str| host.get(name).is_some();
+    let defaults = play.defaults.iter().filter(|(name, _)| !is_given(name));
+    let vars: Vec<(String, Node)> = defaults.chain(&play.vars).cloned().collect();
+    context_with(host, &vars, known)
+}
+
 fn context_with(base: &Value, vars: &[(String, Node)], known: Known<'_>) -> Value {
     let mut context = base.clone();
     for (name, value) in vars {
@@ -765,5 +773,25 @@ fn collect_mentions(node: &Node, used: &mut BTreeSet<String>) {
         NodeValue::Scalar(scalar) => used.extend(mentions(&scalar.text, "facts")),
         NodeValue::Seq(items) => items.iter().for_each(|item| collect_mentions(item, used)),
         NodeValue::Map(entries) => entries.iter().for_each(|(_, value)| collect_mentions(value, used)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diag::Sources;
+
+    #[test]
+    fn a_default_gives_way_to_the_inventory_and_a_variable_of_the_playbook_does_not() {
+        let text = "name: Site\ndefaults: {a: 1, b: 1}\nvars: {c: 1}\nplays:\n- {name: one, hosts: all, tasks: []}\n";
+        let folder = tempfile::tempdir().unwrap();
+        let path = camino::Utf8Path::from_path(folder.path()).unwrap().join("site.yaml");
+        crate::fs::write_atomic(&path, text.as_bytes(), 0o600).unwrap();
+        let (mut sources, mut problems) = (Sources::default(), Diagnostics::default());
+        let playbook = crate::load::playbook::load(&path, &mut sources, &mut problems);
+        let playbook = playbook.unwrap_or_else(|| panic!("{problems:?}"));
+        let host = serde_json::json!({"b": 2, "c": 2});
+        let known = Known { facts: None, registered: None };
+        assert_eq!(context_of(&host, &playbook.plays[0], known), serde_json::json!({"a": 1, "b": 2, "c": 1}));
     }
 }

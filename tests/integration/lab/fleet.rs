@@ -62,6 +62,9 @@ pub fn is_possible(test: &str) -> bool {
     false
 }
 
+/// What a host needs to be a hypervisor, for an image that several tests share.
+pub const HYPERVISOR: &str = "libvirt-daemon-system,libvirt-clients,qemu-system-x86,qemu-utils,dnsmasq-base,openssl";
+
 impl Lab {
     /// Boots `count` plain hosts, `host-001` and so on, and writes an inventory of them.
     pub fn plain(name: &str, count: usize) -> Self {
@@ -78,11 +81,28 @@ impl Lab {
         Self::of(name, &[path.to_str().unwrap()])
     }
 
+    /// Boots the hosts of an inventory of the repository, which have these packages too.
+    pub fn of_inventory_with(name: &str, inventory: &str, packages: &str) -> Self {
+        let path = root().join(inventory);
+        Self::of_packages(name, &[path.to_str().unwrap()], packages)
+    }
+
     fn of(name: &str, source: &[&str]) -> Self {
+        Self::of_packages(name, source, "")
+    }
+
+    fn of_packages(name: &str, source: &[&str], packages: &str) -> Self {
         // Several clones may be tested on one machine at the same time; a lab's name has 15 letters at the most.
         let lab = Self { name: format!("{name:.7}-{}", std::process::id()), folder: tempfile::tempdir().unwrap() };
-        let up = lab.lab(&[&["up"], source].concat());
-        assert_eq!(up.status, 0, "{}", up.stderr);
+        let boot = |words: &[&str]| {
+            let output = lab.lab_command(words).env("LAB_INCLUDE", packages).output().unwrap();
+            let run = text(output);
+            assert_eq!(run.status, 0, "{}", run.stderr);
+        };
+        if !packages.is_empty() {
+            boot(&["setup"]);
+        }
+        boot(&[&["up"], source].concat());
         lab
     }
 

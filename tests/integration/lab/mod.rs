@@ -9,6 +9,7 @@ mod control_plane;
 mod faults;
 mod firewall;
 mod fleet;
+mod hypervisors;
 mod kinds;
 mod lockout;
 mod names;
