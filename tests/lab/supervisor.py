@@ -20,13 +20,14 @@ import threading
 import traceback
 from pathlib import Path
 
+import own_kernel
 from host import REBOOT_CODE, start, stop
 from process import LabError
 from state import Lab
 
 
 class Supervisor:
-    """Owns the nspawn processes of a lab."""
+    """Owns the processes that run a lab's hosts."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -46,8 +47,12 @@ class Supervisor:
                 raise LabError(f"booting {name}: the lab is going down")
             if name in self.running:
                 raise LabError(f"booting {name}: it is running", f"run `tests/lab/lab fault {name} kill` first")
-            self.fabric.plug(host)
-            child = start(self.lab.files(host), self.fabric.host_namespace(host), self.mirror)
+            if host.own_kernel:
+                self.fabric.plug_taps(host)
+                child = own_kernel.start(self.lab.files(host), self.fabric)
+            else:
+                self.fabric.plug(host)
+                child = start(self.lab.files(host), self.fabric.host_namespace(host), self.mirror)
             self.running[name] = child
         threading.Thread(target=self._watch, args=(name, child), daemon=True).start()
 
@@ -58,7 +63,8 @@ class Supervisor:
             child = self.running.pop(name, None)
             if child is None:
                 raise LabError(f"killing {name}: it is not running", f"run `tests/lab/lab fault {name} boot` first")
-            self.fabric.silence(host)
+            if not host.own_kernel:
+                self.fabric.silence(host)
             left = stop(self.lab.files(host))
             if left:
                 raise LabError(f"killing {name}: process {left[0].pid} does not end")
@@ -86,7 +92,8 @@ class Supervisor:
                 return
             del self.running[name]
             stop(self.lab.files(self.fleet.host(name)))
-            print(f"{name}: systemd-nspawn ended with code {code}", flush=True)
+            print(f"{name}: it ended with code {code}", flush=True)
+            # A host with a kernel of its own reboots by itself.
             if code == REBOOT_CODE and not self.stopping:
                 try:
                     self.boot(name)
