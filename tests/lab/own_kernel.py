@@ -8,6 +8,7 @@ host's sshd, firewall and cables do.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -17,7 +18,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 import image
 import mirror
@@ -30,6 +33,7 @@ EMULATOR = "qemu-system-x86_64"
 TOOLS = {EMULATOR: "qemu-system-x86", "mke2fs": "e2fsprogs", "ssh": "openssh-client"}
 PACKAGES = ("initramfs-tools", "kmod", "linux-image-cloud-amd64", "udev", "zstd")
 RECIPE_VERSION = 1
+REBOOT_REASON = "guest-reset"
 MEMORY_MIB = 1024
 PROCESSORS = 2
 DISK_MIB = 4096
@@ -40,6 +44,7 @@ UNITS = "usr/lib/systemd/system"
 NIC_OF_EXEC = "lab0"
 MIRROR_LABEL = "lab-mirror"
 QMP_SOCKET = "qmp.sock"
+EVENTS_SOCKET = "events.sock"
 
 NETWORK_UNIT = """[Unit]
 Description=Addresses of the lab's cables
@@ -186,6 +191,8 @@ def _write_ours(files: HostFiles, fabric: Fabric, login_key: str) -> None:
     host, root = files.host, files.root
     ours, units = root / OURS, root / UNITS
     ours.mkdir()
+    # Its clock is its own: chronyd may set it.
+    shutil.rmtree(root / UNITS / "chrony.service.d")
     os.link(root / "usr/sbin/sshd", ours / "lab-exec")
     named = [*((nic.mac, nic.name) for nic in host.nics), (fabric.mac_of_exec(host), NIC_OF_EXEC)]
     for index, (mac, name) in enumerate(named):
@@ -227,8 +234,10 @@ def start(files: HostFiles, fabric: Fabric) -> subprocess.Popen[bytes]:
     host, made = files.host, Image()
     made.require()
     command = ["nsenter", f"--net={NAMESPACES / fabric.namespace}", EMULATOR, "-machine", "q35", "-accel", "tcg,thread=multi",
-               "-cpu", "max", "-m", str(MEMORY_MIB), "-smp", str(PROCESSORS), "-no-user-config", "-nodefaults",
+               "-cpu", "Nehalem", "-m", str(MEMORY_MIB), "-smp", str(PROCESSORS), "-no-user-config", "-nodefaults",
                "-display", "none", "-serial", "stdio", "-qmp", f"unix:{QMP_SOCKET},server=on,wait=off",
+               # A second boot in the same process costs twice the time of the first.
+               "-no-reboot", "-qmp", f"unix:{EVENTS_SOCKET},server=on,wait=off",
                "-kernel", str(made.kernel), "-initrd", str(made.initrd),
                "-append", "root=/dev/vda rw console=ttyS0 mitigations=off", "-device", "virtio-rng-pci",
                # What the host has synced is kept by the machine's own cache; what it has not is lost with its power.
@@ -238,7 +247,8 @@ def start(files: HostFiles, fabric: Fabric) -> subprocess.Popen[bytes]:
     for index, (tap, mac) in enumerate([*cables, (fabric.port_of_exec(host), fabric.mac_of_exec(host))]):
         command += ["-netdev", f"tap,id=t{index},ifname={tap},script=no,downscript=no",
                     "-device", f"virtio-net-pci,id={_cable(index)},netdev=t{index},mac={mac},romfile="]
-    (files.state / QMP_SOCKET).unlink(missing_ok=True)
+    for name in (QMP_SOCKET, EVENTS_SOCKET):
+        (files.state / name).unlink(missing_ok=True)
     child = spawn(files, command, {"PATH": os.environ["PATH"]}, files.leader_record)
     try:
         _await_monitor(files, child)
@@ -259,35 +269,61 @@ def _cable(index: int) -> str:
 
 def _await_monitor(files: HostFiles, child: subprocess.Popen[bytes], deadline: float = 20.0) -> None:
     until = time.monotonic() + deadline
-    while not (files.state / QMP_SOCKET).exists():
+    while not all((files.state / name).exists() for name in (QMP_SOCKET, EVENTS_SOCKET)):
         if child.poll() is not None or time.monotonic() > until:
             raise LabError(f"booting {files.host.name}: {EMULATOR} did not start it\n{files.console_tail()}")
         time.sleep(0.01)
 
 
+@contextlib.contextmanager
+def _monitor(files: HostFiles, name: str, patience: float | None) -> Iterator[IO[str]]:
+    """Opens a host's monitor, in which each line is JSON."""
+    # By way of a descriptor, because the path of a socket may have 107 bytes only.
+    folder = os.open(files.state, os.O_PATH | os.O_DIRECTORY)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.connect(f"/proc/self/fd/{folder}/{name}")
+            connection.settimeout(patience)
+            with connection.makefile("rw") as monitor:
+                monitor.readline()
+                _ask(monitor, "qmp_capabilities", {})
+                yield monitor
+    finally:
+        os.close(folder)
+
+
+def _ask(monitor: IO[str], execute: str, arguments: dict[str, Any]) -> None:
+    monitor.write(json.dumps({"execute": execute, "arguments": arguments}) + "\n")
+    monitor.flush()
+    # Events come in between, as they happen.
+    while "return" not in (answer := json.loads(monitor.readline())):
+        if "error" in answer:
+            raise LabError(f"asking a host's monitor for `{execute}`: {answer['error']['desc']}")
+
+
 def set_cable(files: HostFiles, index: int, state: str) -> None:
     """Tells a host whether there is a carrier on a cable, `on` or `off`: it sees nothing of the fabric's port."""
-    doing = f"turning a cable of {files.host.name} {state}"
     try:
-        # By way of a descriptor, because the path of a socket may have 107 bytes only.
-        folder = os.open(files.state, os.O_PATH | os.O_DIRECTORY)
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connection.settimeout(20)
-                connection.connect(f"/proc/self/fd/{folder}/{QMP_SOCKET}")
-                with connection.makefile("rw") as monitor:
-                    monitor.readline()
-                    for execute, arguments in (("qmp_capabilities", {}), ("set_link", {"name": _cable(index), "up": state == "on"})):
-                        monitor.write(json.dumps({"execute": execute, "arguments": arguments}) + "\n")
-                        monitor.flush()
-                        # Events come in between, as they happen.
-                        while "return" not in (answer := json.loads(monitor.readline())):
-                            if "error" in answer:
-                                raise LabError(f"{doing}: {answer['error']['desc']}")
-        finally:
-            os.close(folder)
+        with _monitor(files, QMP_SOCKET, 20) as monitor:
+            _ask(monitor, "set_link", {"name": _cable(index), "up": state == "on"})
     except (OSError, ValueError) as error:
-        raise LabError(f"{doing}: {error}") from error
+        raise LabError(f"turning a cable of {files.host.name} {state}: {error}") from error
+
+
+def await_end(files: HostFiles, child: subprocess.Popen[bytes]) -> str:
+    """Waits for a host's end, and returns qemu's word for why: `guest-reset` where it wants to be booted again."""
+    reason = "unknown"
+    try:
+        with _monitor(files, EVENTS_SOCKET, None) as monitor:
+            for line in monitor:
+                event = json.loads(line)
+                if event.get("event") == "SHUTDOWN":
+                    reason = event["data"]["reason"]
+    except (OSError, ValueError):
+        # Its power is gone.
+        pass
+    child.wait()
+    return reason
 
 
 def enter_command(files: HostFiles, fabric: Fabric, command: list[str]) -> list[str]:

@@ -86,15 +86,20 @@ class Supervisor:
 
     def _watch(self, name: str, child: subprocess.Popen[bytes]) -> None:
         """Waits for a host's end, and boots it again if it asked for that."""
-        code = child.wait()
+        host = self.fleet.host(name)
+        if host.own_kernel:
+            end = own_kernel.await_end(self.lab.files(host), child)
+            is_reboot = end == own_kernel.REBOOT_REASON
+        else:
+            end = f"code {child.wait()}"
+            is_reboot = end == f"code {REBOOT_CODE}"
         with self.locks[name]:
             if self.running.get(name) is not child:
                 return
             del self.running[name]
-            stop(self.lab.files(self.fleet.host(name)))
-            print(f"{name}: it ended with code {code}", flush=True)
-            # A host with a kernel of its own reboots by itself.
-            if code == REBOOT_CODE and not self.stopping:
+            stop(self.lab.files(host))
+            print(f"{name} ended: {end}", flush=True)
+            if is_reboot and not self.stopping:
                 try:
                     self.boot(name)
                 except LabError as error:
