@@ -12,6 +12,7 @@ mod kinds;
 mod lockout;
 mod names;
 mod order;
+mod own_kernel;
 mod runs;
 mod trouble;
 mod verify;
