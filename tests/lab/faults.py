@@ -15,8 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import own_kernel
 from fleet import Host
-from host import HostFiles, enter_command, is_stopped, sshd_processes
+from host import HostFiles, is_stopped, sshd_processes
 from network import NAMESPACES, Fabric
 from process import LabError, ProcessRecord, end_processes, run, write_file
 from state import Lab
@@ -24,23 +25,42 @@ from state import Lab
 WIRE = Path(__file__).resolve().parent / "wire.py"
 FULL_SOURCE = "lab-full"
 DEFAULT_FULL = "/srv/full"
+# Again until nothing new appears: the listener may just have started a session.
+FREEZE = "while ps -C sshd -o stat= | grep -qv ^T; do pkill -STOP -x sshd; sleep 0.1; done"
+# Whether an sshd is stopped, and the mounts.
+LOOK = "ps -C sshd -o stat= | grep -o -m 1 ^T || echo -; cat /proc/1/mountinfo"
 
 
-def cut(lab: Lab, host: Host) -> None:
-    """Pulls the host's cables."""
-    lab.fabric().cut(host)
+def cut(lab: Lab, host: Host, nic: str | None = None) -> None:
+    """Pulls the host's cables, or that of one NIC."""
+    chosen = [index for index, one in enumerate(host.nics) if nic in (None, one.name)]
+    if not chosen:
+        raise LabError(f"the host {host.name} has no NIC `{nic}`", f"its NICs are {', '.join(one.name for one in host.nics)}", 2)
+    lab.fabric().cut(host, chosen)
+    _set_cables(lab.files(host), chosen, "off")
 
 
 def heal(lab: Lab, host: Host) -> None:
     """Plugs the host's cables in again and removes the slow wire."""
     fabric, files = lab.fabric(), lab.files(host)
     fabric.heal(host)
+    _set_cables(files, list(range(len(host.nics))), "on")
     _end_wire(files)
+
+
+def _set_cables(files: HostFiles, nics: list[int], state: str) -> None:
+    # One that is off now learns it when it boots.
+    if files.host.own_kernel and files.leader() is not None:
+        for index in nics:
+            own_kernel.set_cable(files, index, state)
 
 
 def freeze(lab: Lab, host: Host) -> None:
     """Stops sshd: the kernel still accepts connections, and nobody says anything on them."""
-    leader = _leader(lab, host)
+    leader = lab.leader(host)
+    if host.own_kernel:
+        run(lab.enter_command(host, ["sh", "-c", FREEZE]), f"freezing sshd of {host.name}")
+        return
     # Again until nothing new appears: the listener may just have started a session.
     while running := [record for record in sshd_processes(leader) if not is_stopped(record.pid)]:
         for record in running:
@@ -50,7 +70,11 @@ def freeze(lab: Lab, host: Host) -> None:
 
 def thaw(lab: Lab, host: Host) -> None:
     """Lets sshd go on."""
-    for record in sshd_processes(_leader(lab, host)):
+    leader = lab.leader(host)
+    if host.own_kernel:
+        run(lab.enter_command(host, ["pkill", "-CONT", "-x", "sshd"]), f"thawing sshd of {host.name}")
+        return
+    for record in sshd_processes(leader):
         record.signal(signal.SIGCONT)
 
 
@@ -68,7 +92,7 @@ def fill(lab: Lab, host: Host, path: str) -> None:
     """Mounts a file system of 1 MiB in the host and fills it to the last byte."""
     script = ('mkdir -p -- "$1" && mount -t tmpfs -o size=1m,mode=0755 "$2" "$1" && '
               '{ dd if=/dev/zero of="$1/filler" bs=4k status=none 2>/dev/null || :; }')
-    run(enter_command(_leader(lab, host), ["sh", "-c", script, "sh", path, FULL_SOURCE]), f"filling {path} of {host.name}")
+    run(lab.enter_command(host, ["sh", "-c", script, "sh", path, FULL_SOURCE]), f"filling {path} of {host.name}")
 
 
 def spoil_wire(lab: Lab, host: Host, change: dict[str, float]) -> None:
@@ -131,29 +155,33 @@ def _wire_settings(files: HostFiles) -> dict[str, Any]:
         return {}
 
 
-def _leader(lab: Lab, host: Host) -> ProcessRecord:
-    leader = lab.files(host).leader()
-    if leader is None:
-        raise LabError(f"the host {host.name} is not running", f"run `tests/lab/lab fault {host.name} boot`")
-    return leader
-
-
-def describe(fabric: Fabric, files: HostFiles, links: dict[str, dict[str, Any]]) -> list[str]:
+def describe(lab: Lab, fabric: Fabric, host: Host, links: dict[str, dict[str, Any]]) -> list[str]:
     """Returns the faults of a host in the words of `lab fault`, and what they were given."""
+    files = lab.files(host)
     faults = []
     leader = files.leader()
-    if fabric.is_cut(files.host, links):
+    if fabric.is_cut(host, links):
         faults.append("cut")
+    else:
+        faults += [f"cut {host.nics[index].name}" for index in fabric.cut_nics(host, links)]
     settings = _wire_settings(files)
     if settings and _wire(files) is None:
         faults.append("wire broken")
     faults += [f"{word} {settings[key]:g}" for word, key in (("slow", "delay_ms"), ("loss", "loss_pct")) if settings.get(key)]
-    if leader is not None:
-        if any(is_stopped(record.pid) for record in sshd_processes(leader)):
-            faults.append("freeze")
+    if leader is None:
+        return faults
+    if host.own_kernel:
+        try:
+            is_frozen, *mounts = run(lab.enter_command(host, ["sh", "-c", LOOK]), "looking").splitlines()
+        except (LabError, ValueError):
+            return [*faults, "no answer"]
+        stopped = is_frozen == "T"
+    else:
+        stopped = any(is_stopped(record.pid) for record in sshd_processes(leader))
         try:
             mounts = Path(f"/proc/{leader.pid}/mountinfo").read_text().splitlines()
         except (FileNotFoundError, ProcessLookupError):
             mounts = []
-        faults += [f"full {mount.split()[4]}" for mount in mounts if f" - tmpfs {FULL_SOURCE} " in mount]
-    return faults
+    if stopped:
+        faults.append("freeze")
+    return [*faults, *(f"full {mount.split()[4]}" for mount in mounts if f" - tmpfs {FULL_SOURCE} " in mount)]

@@ -62,6 +62,8 @@ class Host:
     port: int
     user: str
     nics: tuple[Nic, ...]
+    # Whether it boots a kernel of its own instead of sharing the machine's.
+    own_kernel: bool = False
 
     def addresses(self) -> list[Address]:
         """Returns the address of SSH first, then the others in the order of the NICs."""
@@ -89,7 +91,7 @@ class Fleet:
         return json.dumps({
             "version": FORMAT_VERSION,
             "hosts": [{
-                "name": host.name,
+                "name": host.name, "own_kernel": host.own_kernel,
                 "ssh": {"address": str(host.address), "port": host.port, "user": host.user},
                 "interfaces": [{
                     "name": nic.name, "network": nic.network, "mac": nic.mac,
@@ -128,6 +130,12 @@ def load_fleet(source: str, count: int | None) -> Fleet:
     fleet = replace(fleet, networks=tuple(network for network in fleet.networks if network.name in used))
     _check(fleet, source)
     return fleet
+
+
+def with_own_kernels(fleet: Fleet, names: str) -> Fleet:
+    """Gives the named hosts a kernel of their own: `all`, or names with commas between."""
+    chosen = {host.name for host in fleet.hosts} if names == "all" else {fleet.host(name).name for name in names.split(",")}
+    return replace(fleet, hosts=tuple(replace(host, own_kernel=host.own_kernel or host.name in chosen) for host in fleet.hosts))
 
 
 def parse_inventory(text: str, source: str) -> Fleet:
@@ -194,7 +202,8 @@ def _parse_host(item: dict[str, Any], networks: dict[str, Network]) -> Host:
     address = ipaddress.ip_address(ssh["address"])
     if not nics:
         nics.append(_only_nic(name, address, networks))
-    return Host(name, address, ssh.get("port") or 22, ssh.get("user") or "provision", tuple(nics))
+    return Host(name, address, ssh.get("port") or 22, ssh.get("user") or "provision", tuple(nics),
+                bool(item.get("own_kernel")))
 
 
 def _only_nic(host: str, address: Address, networks: dict[str, Network]) -> Nic:

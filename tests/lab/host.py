@@ -68,7 +68,7 @@ def cgroup_roots() -> list[Path]:
     return roots
 
 
-def prepare(files: HostFiles, base: Path, keyring: Path, login_key: str) -> None:
+def prepare(files: HostFiles, lower: str, keyring: Path, login_key: str) -> None:
     """Makes a host's disk and writes what makes this host different from the others."""
     host = files.host
     files.state.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def prepare(files: HostFiles, base: Path, keyring: Path, login_key: str) -> None
         directory.mkdir(parents=True)
     # A lab's disk may be lost with the machine, so nothing in it needs to wait for an fsync: `volatile`.
     run(["mount", "-t", "overlay", f"provision-lab:{files.container}", "-o",
-         f"volatile,lowerdir={base},upperdir={files.disk / 'upper'},workdir={files.disk / 'work'}", files.root],
+         f"volatile,lowerdir={lower},upperdir={files.disk / 'upper'},workdir={files.disk / 'work'}", files.root],
         f"mounting the disk of {host.name}")
     root = files.root
     (root / "etc/hostname").write_text(f"{host.name}\n")
@@ -113,31 +113,37 @@ def _add_user(root: Path, host: Host) -> None:
 
 def start(files: HostFiles, namespace: str, mirror: Path) -> subprocess.Popen[bytes]:
     """Boots a host and returns once its init runs. Its network must be there already."""
-    for cgroup in files.cgroups:
-        cgroup.mkdir(parents=True, exist_ok=True)
     command = ["systemd-nspawn", "--quiet", "--settings=no", "--boot", "--register=no", "--keep-unit",
                f"--directory={files.root}", f"--machine={files.container}", f"--hostname={files.host.name}",
                f"--network-namespace-path={NAMESPACES / namespace}", "--console=read-only",
                "--capability=all", f"--drop-capability={DROPPED_CAPABILITIES}", "--system-call-filter=@known",
                "--resolv-conf=off", "--timezone=off", "--link-journal=no",
                f"--bind-ro={mirror}:{MIRROR_IN_HOST}", "--", "--show-status=yes"]
-    # Each host has a cgroup of its own: in a shared one, systemd of one host would end the services of another. The
-    # shell enters it before it becomes nspawn, so that no process of the host was ever outside.
-    enter = "".join(f"echo $$ > '{cgroup}/cgroup.procs' && " for cgroup in files.cgroups)
     # Only net.* sysctls can be written; the others are the machine's own.
     environment = {"PATH": os.environ["PATH"], "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"}
-    with files.console.open("ab") as console:
-        child = subprocess.Popen(["sh", "-c", f"{enter} exec \"$@\"", "sh", *command], stdin=subprocess.DEVNULL,
-                                 stdout=console, stderr=console, env=environment, start_new_session=True)
-    record = ProcessRecord.capture(child.pid)
-    if record is not None:
-        record.save(files.container_record)
+    child = spawn(files, command, environment, files.container_record)
     leader = _await_leader(child)
     if leader is None:
         stop(files)
         child.wait()
         raise LabError(f"booting {files.host.name}: systemd-nspawn did not start it\n{files.console_tail()}")
     leader.save(files.leader_record)
+    return child
+
+
+def spawn(files: HostFiles, command: list[str], environment: dict[str, str], record_file: Path) -> subprocess.Popen[bytes]:
+    """Starts what runs a host, in the host's own cgroup, with the host's console, and writes it down."""
+    for cgroup in files.cgroups:
+        cgroup.mkdir(parents=True, exist_ok=True)
+    # Each host has a cgroup of its own: in a shared one, systemd of one host would end the services of another. The
+    # shell enters it before it becomes the command, so that no process of the host was ever outside.
+    enter = "".join(f"echo $$ > '{cgroup}/cgroup.procs' && " for cgroup in files.cgroups)
+    with files.console.open("ab") as console:
+        child = subprocess.Popen(["sh", "-c", f"{enter} exec \"$@\"", "sh", *command], stdin=subprocess.DEVNULL,
+                                 stdout=console, stderr=console, env=environment, cwd=files.state, start_new_session=True)
+    record = ProcessRecord.capture(child.pid)
+    if record is not None:
+        record.save(record_file)
     return child
 
 
@@ -260,6 +266,9 @@ def _command_name(pid: int) -> str:
 
 def enter_command(leader: ProcessRecord, command: list[str]) -> list[str]:
     """Returns the command that runs another one as root inside a host, with a login's plain environment."""
-    environment = ["HOME=/root", "USER=root", "LANG=C.UTF-8", f"TERM={os.environ.get('TERM', 'dumb')}",
-                   "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
-    return ["nsenter", "--target", str(leader.pid), "--all", "--", "env", "-i", *environment, *command]
+    return ["nsenter", "--target", str(leader.pid), "--all", "--", "env", "-i", *login_environment(), *command]
+
+
+def login_environment() -> list[str]:
+    return ["HOME=/root", "USER=root", "LANG=C.UTF-8", f"TERM={os.environ.get('TERM', 'dumb')}",
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]

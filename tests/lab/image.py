@@ -81,9 +81,9 @@ def missing_tools() -> dict[str, str]:
     return {tool: package for tool, package in TOOLS.items() if shutil.which(tool) is None}
 
 
-def install_tools() -> list[str]:
+def install_tools(missing: dict[str, str]) -> list[str]:
     """Installs what is missing on the machine and returns the names of those packages."""
-    packages = sorted(set(missing_tools().values()))
+    packages = sorted(set(missing.values()))
     if packages:
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         doing = f"installing {', '.join(packages)}"
@@ -99,7 +99,7 @@ def cache_lock() -> Iterator[None]:
     with (cache_folder() / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for leftover in cache_folder().glob("*.building"):
-            shutil.rmtree(leftover)
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         yield
 
 

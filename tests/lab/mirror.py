@@ -59,7 +59,7 @@ def build_mirror() -> bool:
     building = folder.with_suffix(".building")
     pool = building / "pool" / COMPONENT
     pool.mkdir(parents=True)
-    _download(building / "apt", pool)
+    download(building / "apt", pool, wanted_packages())
     for package in OWN_PACKAGES:
         _build_package(building / "package", pool, *package)
     _index(building)
@@ -85,8 +85,8 @@ def make_key() -> None:
         _end_agent()
 
 
-def _download(work: Path, pool: Path) -> None:
-    """Fetches the packages by apt's own resolver, as if it installed them in the base image."""
+def download(work: Path, pool: Path, names: list[str]) -> None:
+    """Fetches packages by apt's own resolver, as if it installed them in the base image."""
     lists = image_folder() / "apt"
     for name in ("archives/partial", "lists"):
         (work / name).mkdir(parents=True)
@@ -103,8 +103,8 @@ def _download(work: Path, pool: Path) -> None:
     # The image may be older than the archive, which keeps no superseded packages.
     run(["apt-get", *options, "-q", "update"], "reading the archive's package lists")
     # --reinstall, so that a listed package which the image has already can be removed and installed again in a host.
-    run(["apt-get", *options, "-q", "--yes", "--download-only", "--reinstall", "install", *wanted_packages()],
-        "fetching the mirror's packages")
+    run(["apt-get", *options, "-q", "--yes", "--download-only", "--reinstall", "install", *names],
+        f"fetching {len(names)} packages and what they need")
     for package in (work / "archives").glob("*.deb"):
         # apt writes an epoch as `1%3a` into the file name; a pool has no epochs in its names.
         name, version, rest = package.name.split("_", 2)

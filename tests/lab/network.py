@@ -11,7 +11,7 @@ import contextlib
 import ctypes
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,13 @@ class Fabric:
         """Returns the fabric's end of a host's cable. Short: an interface name has at most 15 characters."""
         return f"h{self._numbers[host.name]}n{nic}"
 
+    def port_of_exec(self, host: Host) -> str:
+        """Returns the end of the cable by which `lab exec` enters a host with a kernel of its own."""
+        return f"h{self._numbers[host.name]}x"
+
+    def mac_of_exec(self, host: Host) -> str:
+        return mac_address(host.name, self.port_of_exec(host))
+
     def taps(self, host: Host, nic: int) -> tuple[str, str]:
         """Returns the two ends of the slow wire of a cable: towards the host, and towards the network."""
         number = f"{self._numbers[host.name]}n{nic}"
@@ -101,8 +108,7 @@ class Fabric:
         doing = f"making the network of {host.name}"
         namespace, before = self.host_namespace(host), self.links()
         self.unplug(host, before)
-        outside, fabric, inside = [f"netns add {namespace}"], [], ["link set lo up"]
-        has_route = False
+        outside, fabric = [f"netns add {namespace}"], []
         for index, nic in enumerate(host.nics):
             port = self.port(host, index)
             old = before.get(port)
@@ -111,18 +117,37 @@ class Fabric:
             fabric.append(f"link set {port} addrgenmode none master {old['master'] if old else self._bridges[nic.network]}")
             if old is None or "UP" in old["flags"]:
                 fabric.append(f"link set {port} up")
-            inside.append(f"link set {nic.name} up")
-            if nic.address is None:
-                continue
-            inside.append(f"addr add {nic.address} dev {nic.name}{' nodad' if nic.address.version == 6 else ''}")
-            gateway = self._network(nic.network).gateway
-            if gateway is not None and gateway != nic.address.ip and not has_route:
-                inside.append(f"route add default via {gateway} dev {nic.name}")
-                has_route = True
         # The fabric's side is up first, so that the host's side has its carrier when its route is added.
         run_ip(outside, doing)
         run_ip(fabric, doing, self.namespace)
-        run_ip(inside, doing, namespace)
+        run_ip(["link set lo up", *self.inside(host)], doing, namespace)
+
+    def inside(self, host: Host) -> list[str]:
+        """Returns the `ip` commands by which a host gets its addresses at power-on."""
+        lines, has_route = [], False
+        for nic in host.nics:
+            lines.append(f"link set {nic.name} up")
+            if nic.address is None:
+                continue
+            lines.append(f"addr add {nic.address} dev {nic.name}{' nodad' if nic.address.version == 6 else ''}")
+            gateway = self._network(nic.network).gateway
+            if gateway is not None and gateway != nic.address.ip and not has_route:
+                lines.append(f"route add default via {gateway} dev {nic.name}")
+                has_route = True
+        return lines
+
+    def plug_taps(self, host: Host) -> None:
+        """Makes the cables of a host with a kernel of its own, which outlive its boots, faults and all."""
+        before, lines = self.links(), []
+        if self.port_of_exec(host) in before:
+            return
+        for index, nic in enumerate(host.nics):
+            port = self.port(host, index)
+            lines += [f"tuntap add dev {port} mode tap", f"link set {port} addrgenmode none master {self._bridges[nic.network]} up"]
+        port = self.port_of_exec(host)
+        lines += [f"tuntap add dev {port} mode tap", f"link set {port} addrgenmode none up",
+                  f"addr add fe80::1/64 dev {port} nodad"]
+        run_ip(lines, f"making the network of {host.name}", self.namespace)
 
     def unplug(self, host: Host, links: dict[str, dict[str, Any]]) -> None:
         """Removes a host's namespace. The cables go first: the kernel would take its time to remove them with it."""
@@ -131,10 +156,9 @@ class Fabric:
         if (NAMESPACES / self.host_namespace(host)).exists():
             run(["ip", "netns", "del", self.host_namespace(host)], f"unplugging {host.name}")
 
-    def cut(self, host: Host) -> None:
-        """Pulls all cables of a host, at the switch: the host sees no carrier."""
-        run_ip([f"link set {self.port(host, index)} down" for index in range(len(host.nics))],
-               f"cutting {host.name}", self.namespace)
+    def cut(self, host: Host, nics: Iterable[int]) -> None:
+        """Pulls cables of a host, at the switch: the host sees no carrier."""
+        run_ip([f"link set {self.port(host, index)} down" for index in nics], f"cutting {host.name}", self.namespace)
 
     def silence(self, host: Host) -> None:
         """Stops a host from sending, as the last thing before its power goes: a dying machine closes no connection."""
@@ -172,10 +196,14 @@ class Fabric:
         shown = json.loads(run(["ip", "-n", self.namespace, "-j", "link", "show"], "reading the lab's fabric"))
         return {link["ifname"]: link for link in shown}
 
+    def cut_nics(self, host: Host, links: dict[str, dict[str, Any]]) -> list[int]:
+        """Returns the numbers of the NICs whose cables are pulled."""
+        return [index for index in range(len(host.nics))
+                if (port := links.get(self.port(host, index))) is not None and "UP" not in port["flags"]]
+
     def is_cut(self, host: Host, links: dict[str, dict[str, Any]]) -> bool:
-        """Tells whether the cables of a host are pulled."""
-        ports = [links[port] for index in range(len(host.nics)) if (port := self.port(host, index)) in links]
-        return bool(ports) and all("UP" not in port["flags"] for port in ports)
+        """Tells whether all cables of a host are pulled."""
+        return bool(host.nics) and len(self.cut_nics(host, links)) == len(host.nics)
 
     def _wire_bridge(self, host: Host, nic: int) -> str:
         return f"w{self._numbers[host.name]}n{nic}"

@@ -12,8 +12,9 @@ import re
 import socket
 from pathlib import Path
 
+import own_kernel
 from fleet import Fleet, Host, parse_inventory
-from host import DISKS, HostFiles
+from host import DISKS, HostFiles, enter_command
 from network import Fabric
 from process import LabError, ProcessRecord
 
@@ -74,6 +75,20 @@ class Lab:
 
     def files(self, host: Host) -> HostFiles:
         return HostFiles(self.state, self.name, host)
+
+    def leader(self, host: Host) -> ProcessRecord:
+        """Returns the process that a host's life hangs on: its init, or the qemu that runs it."""
+        leader = self.files(host).leader()
+        if leader is None:
+            raise LabError(f"the host {host.name} is not running", f"run `tests/lab/lab fault {host.name} boot`")
+        return leader
+
+    def enter_command(self, host: Host, command: list[str]) -> list[str]:
+        """Returns the command that runs another one as root inside a host."""
+        leader = self.leader(host)
+        if host.own_kernel:
+            return own_kernel.enter_command(self.files(host), self.fabric(), command)
+        return enter_command(leader, command)
 
     def environment(self) -> dict[str, str]:
         """Returns what the tool under test needs to reach this lab's hosts, and what nested `lab` commands need."""

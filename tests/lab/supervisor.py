@@ -20,13 +20,14 @@ import threading
 import traceback
 from pathlib import Path
 
+import own_kernel
 from host import REBOOT_CODE, start, stop
 from process import LabError
 from state import Lab
 
 
 class Supervisor:
-    """Owns the nspawn processes of a lab."""
+    """Owns the processes that run a lab's hosts."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -46,8 +47,12 @@ class Supervisor:
                 raise LabError(f"booting {name}: the lab is going down")
             if name in self.running:
                 raise LabError(f"booting {name}: it is running", f"run `tests/lab/lab fault {name} kill` first")
-            self.fabric.plug(host)
-            child = start(self.lab.files(host), self.fabric.host_namespace(host), self.mirror)
+            if host.own_kernel:
+                self.fabric.plug_taps(host)
+                child = own_kernel.start(self.lab.files(host), self.fabric)
+            else:
+                self.fabric.plug(host)
+                child = start(self.lab.files(host), self.fabric.host_namespace(host), self.mirror)
             self.running[name] = child
         threading.Thread(target=self._watch, args=(name, child), daemon=True).start()
 
@@ -58,7 +63,8 @@ class Supervisor:
             child = self.running.pop(name, None)
             if child is None:
                 raise LabError(f"killing {name}: it is not running", f"run `tests/lab/lab fault {name} boot` first")
-            self.fabric.silence(host)
+            if not host.own_kernel:
+                self.fabric.silence(host)
             left = stop(self.lab.files(host))
             if left:
                 raise LabError(f"killing {name}: process {left[0].pid} does not end")
@@ -80,14 +86,20 @@ class Supervisor:
 
     def _watch(self, name: str, child: subprocess.Popen[bytes]) -> None:
         """Waits for a host's end, and boots it again if it asked for that."""
-        code = child.wait()
+        host = self.fleet.host(name)
+        if host.own_kernel:
+            end = own_kernel.await_end(self.lab.files(host), child)
+            is_reboot = end == own_kernel.REBOOT_REASON
+        else:
+            end = f"code {child.wait()}"
+            is_reboot = end == f"code {REBOOT_CODE}"
         with self.locks[name]:
             if self.running.get(name) is not child:
                 return
             del self.running[name]
-            stop(self.lab.files(self.fleet.host(name)))
-            print(f"{name}: systemd-nspawn ended with code {code}", flush=True)
-            if code == REBOOT_CODE and not self.stopping:
+            stop(self.lab.files(host))
+            print(f"{name} ended: {end}", flush=True)
+            if is_reboot and not self.stopping:
                 try:
                     self.boot(name)
                 except LabError as error:

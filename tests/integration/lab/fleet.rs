@@ -16,6 +16,8 @@ pub fn root() -> PathBuf {
 pub struct Lab {
     name: String,
     folder: tempfile::TempDir,
+    /// How long `wait_until` waits.
+    patience: Duration,
 }
 
 /// What a run of the tool brought.
@@ -75,6 +77,19 @@ impl Lab {
         lab
     }
 
+    /// Boots `count` hosts with kernels of their own. Their `eth1` and `eth2` have no addresses; the variable `number` is the host's.
+    pub fn own_kernel(name: &str, count: usize) -> Self {
+        let hosts = root().join("tests/lab/examples/bond.json");
+        let mut lab = Self::of(name, &[hosts.to_str().unwrap(), "--hosts", &count.to_string(), "--own-kernel"]);
+        // They are emulated, and boot while other tests run.
+        lab.patience = Duration::from_secs(240);
+        let hosts: String = (1..=count)
+            .map(|n| format!("  host-{n:03}: {{ssh: {{address: 10.99.0.{n}}}, vars: {{number: {n}}}}}\n"))
+            .collect();
+        lab.write("inventory/hosts.yaml", &format!("defaults: {{ssh: {{user: provision}}}}\nhosts:\n{hosts}"));
+        lab
+    }
+
     /// Boots the hosts of an inventory of the repository.
     pub fn of_inventory(name: &str, inventory: &str) -> Self {
         let path = root().join(inventory);
@@ -93,7 +108,8 @@ impl Lab {
 
     fn of_packages(name: &str, source: &[&str], packages: &str) -> Self {
         // Several clones may be tested on one machine at the same time; a lab's name has 15 letters at the most.
-        let lab = Self { name: format!("{name:.7}-{}", std::process::id()), folder: tempfile::tempdir().unwrap() };
+        let name = format!("{name:.7}-{}", std::process::id());
+        let lab = Self { name, folder: tempfile::tempdir().unwrap(), patience: Duration::from_secs(60) };
         let boot = |words: &[&str]| {
             let output = lab.lab_command(words).env("LAB_INCLUDE", packages).output().unwrap();
             let run = text(output);
@@ -137,7 +153,7 @@ impl Lab {
     /// Waits until shell text on a host succeeds.
     #[track_caller]
     pub fn wait_until(&self, host: &str, shell: &str) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + self.patience;
         while self.lab(&["exec", host, "--", "sh", "-c", shell]).status != 0 {
             assert!(Instant::now() < deadline, "{host} never did: {shell}");
             std::thread::sleep(Duration::from_millis(100));

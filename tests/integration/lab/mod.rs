@@ -14,6 +14,7 @@ mod kinds;
 mod lockout;
 mod names;
 mod order;
+mod own_kernel;
 mod runs;
 mod trouble;
 mod underlay;
