@@ -238,6 +238,9 @@ pub struct Change {
     /// How the host takes it back by itself, where it can cut the way to the host.
     #[serde(default)]
     pub guard: Option<Guard>,
+    /// Why it is not made unless somebody has asked for it by `--allow-replace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consent: Option<String>,
 }
 
 impl Change {
@@ -252,6 +255,7 @@ impl Change {
             steps: Vec::new(),
             reverse: Reverse::Nothing,
             guard: None,
+            consent: None,
         }
     }
 
@@ -368,6 +372,13 @@ impl Change {
     #[must_use]
     pub fn guarded_by(mut self, guard: Guard) -> Self {
         self.guard = (!self.is_no_op()).then_some(guard);
+        self
+    }
+
+    /// Has the change made only by who asks for it, because of `why`.
+    #[must_use]
+    pub fn needs_consent(mut self, why: impl Into<String>) -> Self {
+        self.consent = Some(why.into());
         self
     }
 
