@@ -167,7 +167,7 @@ pub fn summary(plans: &[HostPlan], failed: &[Failure]) -> String {
             (tally.delete, "to delete", true),
             (tally.run, "to run", true),
             (tally.known_after_apply, "known after apply", false),
-            (tally.failed, "cannot be read", false),
+            (tally.failed, "cannot be planned", false),
             (tally.unchanged, "unchanged", true),
         ];
         let shown = parts.into_iter().filter(|(number, _, always)| *always || *number > 0);
@@ -292,7 +292,7 @@ fn push_entry(out: &mut String, entry: &Entry, options: &Options, diffs: &mut Di
             }
         }
         Decision::Failed { error, hint } => {
-            push_line(out, "x", Tone::Bad, &entry.id, &format!("cannot be read: {error}"), options);
+            push_line(out, "x", Tone::Bad, &entry.id, &format!("cannot be planned: {error}"), options);
             push_hint(out, INDENT, hint.as_deref(), options);
             push_details(out, entry, options);
         }
@@ -604,7 +604,7 @@ fn push_markdown(out: &mut String, entry: &Entry, diffs: &mut Diffs) {
         }
         Decision::Failed { error, hint } => {
             let hint = hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-            let reason = format!("cannot be read: {error}{hint}");
+            let reason = format!("cannot be planned: {error}{hint}");
             let _ = writeln!(out, "- {}", markdown_line("x", &entry.id, &reason));
             return;
         }

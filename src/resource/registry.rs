@@ -88,6 +88,7 @@ static KINDS: LazyLock<Vec<KindEntry>> = LazyLock::new(|| {
         KindEntry::of::<super::kernel_module::KernelModule>(),
         KindEntry::of::<super::libvirt::LibvirtNetwork>(),
         KindEntry::of::<super::libvirt::LibvirtPool>(),
+        KindEntry::of::<super::libvirt::LibvirtVolume>(),
         KindEntry::of::<super::link::Link>(),
         KindEntry::of::<super::mount::Mount>(),
         KindEntry::of::<super::package::Package>(),

@@ -8,6 +8,7 @@
 
 mod network;
 mod pool;
+mod volume;
 mod xml;
 
 use std::borrow::Cow;
@@ -26,6 +27,7 @@ use crate::shell::{Script, Word};
 
 pub use network::LibvirtNetwork;
 pub use pool::LibvirtPool;
+pub use volume::LibvirtVolume;
 
 /// The name of an object of libvirt's: letters, digits, `_`, `.`, `+`, `-`, a letter or digit first; not a number or a
 /// UUID, which libvirt would take for another name of something else.
@@ -134,27 +136,34 @@ impl Found {
     }
 }
 
+/// Returns whether the host has no libvirt yet: then nothing of it is there.
+fn is_without_libvirt(answers: &Answers) -> bool {
+    answers.lacks("virsh") || answers.lacks("libvirtd")
+}
+
+fn silent<K: Kind>(kind: &K, said: &str) -> ObserveError {
+    let said = one_line(said);
+    ObserveError::Silent {
+        id: Kind::id(kind),
+        service: "libvirt".to_owned(),
+        said: if said.is_empty() { "it said nothing".to_owned() } else { said },
+        hint: "look at `systemctl status libvirtd` on the host, or at `virtqemud` where its daemons are separate"
+            .to_owned(),
+    }
+}
+
 /// Returns what libvirt knows of an object; none where it does not know it, or where there is no libvirt yet.
 fn find<K: Kind>(kind: &K, object: &Virt, answers: &Answers) -> Result<Option<Found>, ObserveError> {
-    if answers.lacks("virsh") || answers.lacks("libvirtd") {
+    if is_without_libvirt(answers) {
         return Ok(None);
     }
     let said = answers.libvirt();
-    let silent = |said: &str| ObserveError::Silent {
-        id: Kind::id(kind),
-        service: "libvirt".to_owned(),
-        said: one_line(said),
-        hint: "look at `systemctl status libvirtd` on the host, or at `virtqemud` where its daemons are separate"
-            .to_owned(),
-    };
-    let Some(state) = said.get(object) else {
-        return Err(silent(if said.trouble.is_empty() { "nothing" } else { &said.trouble }));
-    };
+    let Some(state) = said.get(object) else { return Err(silent(kind, &said.trouble)) };
     if state.info.starts_with("error: failed to get ") {
         return Ok(None);
     }
     if state.info.starts_with("error:") || state.info.is_empty() {
-        return Err(silent(if state.info.is_empty() { &said.trouble } else { &state.info }));
+        return Err(silent(kind, if state.info.is_empty() { &said.trouble } else { &state.info }));
     }
     let info = |name: &str| {
         let line = state.info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));

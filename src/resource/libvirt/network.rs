@@ -621,7 +621,8 @@ impl Kind for LibvirtNetwork {
             stored: found.as_ref().and_then(|found| found.stored.as_ref()).map(view),
             live: live.map(view),
             autostart: found.as_ref().is_some_and(|found| found.autostart),
-            is_used: live.and_then(|live| live.get("connections")).is_some_and(|count| count != "0"),
+            // What cannot be told counts as used.
+            is_used: live.is_some() && answers.libvirt().get(&self.virt()).is_some_and(|state| !state.ports.is_empty()),
             found,
         })
     }

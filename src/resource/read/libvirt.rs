@@ -19,6 +19,13 @@ pub enum Virt {
     Network(String),
     /// A storage pool.
     Pool(String),
+    /// A volume of a pool.
+    Volume {
+        /// The pool.
+        pool: String,
+        /// The volume's name in it.
+        name: String,
+    },
 }
 
 impl fmt::Display for Virt {
@@ -26,6 +33,7 @@ impl fmt::Display for Virt {
         match self {
             Virt::Network(name) => write!(f, "network {name}"),
             Virt::Pool(name) => write!(f, "pool {name}"),
+            Virt::Volume { pool, name } => write!(f, "volume {pool}/{name}"),
         }
     }
 }
@@ -34,12 +42,14 @@ impl fmt::Display for Virt {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct VirtState {
-    /// Its state: lines of a name, a colon and a value.
+    /// Its state: lines of a name, a colon and a value. Of a volume there is none.
     pub info: String,
-    /// The XML of the definition that it is started with.
+    /// The XML of the definition that it is started with; of a volume what it is.
     pub stored: String,
     /// The XML that it runs with; the stored one where it does not run.
     pub live: String,
+    /// Of a network, the UUIDs of the ports that guests have on it. Its XML has their number, but loses it at an update.
+    pub ports: String,
 }
 
 /// Begins a line that says whose answer follows. XML cannot have this character in it.
@@ -54,13 +64,20 @@ impl Virt {
         let (verb, name) = match self {
             Virt::Network(name) => ("net-", name),
             Virt::Pool(name) => ("pool-", name),
+            Virt::Volume { pool, name } => {
+                return vec![("stored", format!("vol-dumpxml --pool {} --vol {}", quoted(pool), quoted(name)))];
+            }
         };
         let name = quoted(name);
-        vec![
+        let mut commands = vec![
             ("info", format!("{verb}info -- {name}")),
             ("stored", format!("{verb}dumpxml --inactive -- {name}")),
             ("live", format!("{verb}dumpxml -- {name}")),
-        ]
+        ];
+        if let Virt::Network(_) = self {
+            commands.push(("ports", format!("net-port-list --uuid -- {name}")));
+        }
+        commands
     }
 }
 
@@ -151,6 +168,7 @@ pub(super) fn parse(data: &[u8], states: &mut VirtStates) -> Result<(), ReadErro
             "info" => state.info = said.to_owned(),
             "stored" => state.stored = said.to_owned(),
             "live" => state.live = said.to_owned(),
+            "ports" => state.ports = said.to_owned(),
             _ => return Err(ReadError::shape(super::LIBVIRT, format!("the line {head:?}"))),
         }
     }
