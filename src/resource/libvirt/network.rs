@@ -399,10 +399,9 @@ impl LibvirtNetwork {
         });
         if steps.is_empty() {
             let reason = format!("it is {} and defined as wanted", self.state.word());
-            return Change::no_op(self.id(), waits.map_or(reason.clone(), |waits| format!("{reason}; {waits}")));
+            return Change::no_op(self.id(), reason).noting(waits);
         }
-        let because = reason(&attributes);
-        let mut change = Change::no_op(self.id(), waits.map_or(because.clone(), |waits| format!("{because}; {waits}")));
+        let mut change = Change::no_op(self.id(), reason(&attributes)).noting(waits);
         change.action = Action::Update;
         change.attributes = attributes;
         change.steps = steps;

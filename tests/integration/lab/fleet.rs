@@ -65,7 +65,12 @@ pub fn is_possible(test: &str) -> bool {
 impl Lab {
     /// Boots `count` plain hosts, `host-001` and so on, and writes an inventory of them.
     pub fn plain(name: &str, count: usize) -> Self {
-        let lab = Self::of(name, &["plain", "--hosts", &count.to_string()]);
+        Self::plain_with(name, count, "")
+    }
+
+    /// Boots plain hosts that have these packages too, from an image of their own, which is made where it is not there.
+    pub fn plain_with(name: &str, count: usize, packages: &str) -> Self {
+        let lab = Self::of_packages(name, &["plain", "--hosts", &count.to_string()], packages);
         let hosts: String =
             (1..=count).map(|n| format!("  host-{n:03}: {{ssh: {{address: 10.99.0.{n}}}}}\n")).collect();
         lab.write("inventory/hosts.yaml", &format!("defaults: {{ssh: {{user: provision}}}}\nhosts:\n{hosts}"));
@@ -79,18 +84,34 @@ impl Lab {
     }
 
     fn of(name: &str, source: &[&str]) -> Self {
+        Self::of_packages(name, source, "")
+    }
+
+    fn of_packages(name: &str, source: &[&str], packages: &str) -> Self {
         // Several clones may be tested on one machine at the same time; a lab's name has 15 letters at the most.
         let lab = Self { name: format!("{name:.7}-{}", std::process::id()), folder: tempfile::tempdir().unwrap() };
-        let up = lab.lab(&[&["up"], source].concat());
-        assert_eq!(up.status, 0, "{}", up.stderr);
+        let boot = |words: &[&str]| {
+            let output = lab.lab_command(words).env("LAB_INCLUDE", packages).output().unwrap();
+            let run = text(output);
+            assert_eq!(run.status, 0, "{}", run.stderr);
+        };
+        if !packages.is_empty() {
+            boot(&["setup"]);
+        }
+        boot(&[&["up"], source].concat());
         lab
+    }
+
+    fn lab_command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(script());
+        command.args(words).env("LAB_NAME", &self.name).env("PROVISION", env!("CARGO_BIN_EXE_provision"));
+        command.stdin(Stdio::null());
+        command
     }
 
     /// Runs a command of the lab.
     pub fn lab(&self, words: &[&str]) -> Run {
-        let mut command = Command::new(script());
-        command.args(words).env("LAB_NAME", &self.name).env("PROVISION", env!("CARGO_BIN_EXE_provision"));
-        text(command.stdin(Stdio::null()).output().unwrap())
+        text(self.lab_command(words).output().unwrap())
     }
 
     /// Runs shell text as root on a host, not through the tool, and fails if it fails.

@@ -9,6 +9,7 @@ mod faults;
 mod firewall;
 mod fleet;
 mod kinds;
+mod libvirt;
 mod lockout;
 mod names;
 mod order;
