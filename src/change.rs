@@ -237,7 +237,13 @@ pub struct Change {
     pub reverse: Reverse,
     /// How the host takes it back by itself, where it can cut the way to the host.
     #[serde(default)]
-    pub guard: Option<Guard>,
+    pub guard: Option<Box<Guard>>,
+    /// What is not as wanted and stays so by what the specification says, such as what waits for the next start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Why it is not made unless somebody has asked for it by `--allow-replace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consent: Option<String>,
 }
 
 impl Change {
@@ -252,6 +258,8 @@ impl Change {
             steps: Vec::new(),
             reverse: Reverse::Nothing,
             guard: None,
+            note: None,
+            consent: None,
         }
     }
 
@@ -367,7 +375,21 @@ impl Change {
     /// Has the host take the change back by itself unless a new login confirms it; a change that does nothing needs no guard.
     #[must_use]
     pub fn guarded_by(mut self, guard: Guard) -> Self {
-        self.guard = (!self.is_no_op()).then_some(guard);
+        self.guard = (!self.is_no_op()).then_some(Box::new(guard));
+        self
+    }
+
+    /// Says what stays as it is though it is not as wanted; a plan shows it also where nothing is to be done.
+    #[must_use]
+    pub fn noting(mut self, note: Option<String>) -> Self {
+        self.note = note;
+        self
+    }
+
+    /// Has the change made only by who asks for it, because of `why`.
+    #[must_use]
+    pub fn needs_consent(mut self, why: impl Into<String>) -> Self {
+        self.consent = Some(why.into());
         self
     }
 

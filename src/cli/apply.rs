@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::Args;
 
 use super::exit::Exit;
-use super::plan::{failures, inputs, show};
+use super::plan::{failures, inputs, replacing, show};
 use super::printer::{Printer, Verbosity};
 use super::project::{Project, SecretUse};
 use super::{Common, fleet, policy};
@@ -30,6 +30,9 @@ pub struct ApplyArgs {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+    /// Replace what can only be changed by making it anew, such as a virtual machine of another machine type
+    #[arg(long)]
+    allow_replace: bool,
     /// How long a host waits for a new login to confirm a change that can cut the way to it; then it takes it back
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=3600))]
     confirm_timeout: u64,
@@ -58,9 +61,9 @@ pub(super) fn run(args: &ApplyArgs, common: &Common, printer: &Printer) -> Exit 
     let options = &saved.options;
     let given =
         common.limit.is_some() || !common.tags.is_empty() || !common.skip_tags.is_empty() || !common.set.is_empty();
-    if given {
+    if given || args.allow_replace {
         printer.error(
-            "a saved plan brings its own `--limit`, `--tags` and `--set`",
+            "a saved plan brings its own `--limit`, `--tags`, `--set` and `--allow-replace`",
             Some("make another plan with the ones you want"),
         );
         return Exit::Usage;
@@ -95,7 +98,8 @@ fn apply(args: &ApplyArgs, playbook: &Utf8Path, saved: Option<&SavedPlan>, commo
         printer.diagnostics(&problems, &sources);
         return Exit::Error;
     };
-    let binder = project.binder(&mut problems);
+    let allow_replace = saved.map_or(args.allow_replace, |saved| saved.options.allow_replace);
+    let binder = project.binder(&mut problems).replacing(replacing(allow_replace));
     let (bounds, order) = project.bind(&binder, &mut problems);
     if problems.has_errors() {
         problems.sort();

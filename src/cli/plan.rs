@@ -14,6 +14,7 @@ use crate::diag::{Diagnostics, Sources};
 use crate::engine::{self, HostFailure, ObserveRequest, ObservedHost, Purpose};
 use crate::fs;
 use crate::plan::HostPlan;
+use crate::plan::bind::Replacing;
 use crate::plan::saved::{SavedHost, SavedOptions, SavedPlan, VERSION};
 use crate::report::{self, Counted, ProgressMode};
 
@@ -29,6 +30,9 @@ pub struct PlanArgs {
     /// Exit with 0 where there is nothing to do, 1 on an error, 2 where there is something to do
     #[arg(long)]
     detailed_exitcode: bool,
+    /// Replace what can only be changed by making it anew, such as a virtual machine of another machine type
+    #[arg(long)]
+    allow_replace: bool,
     /// Print the plan for a merge request
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
@@ -41,7 +45,7 @@ pub(super) fn run(args: &PlanArgs, common: &Common, printer: &Printer) -> Exit {
         printer.diagnostics(&problems, &sources);
         return Exit::Error;
     };
-    let binder = project.binder(&mut problems);
+    let binder = project.binder(&mut problems).replacing(replacing(args.allow_replace));
     let (bounds, _) = project.bind(&binder, &mut problems);
     if problems.has_errors() {
         problems.sort();
@@ -100,7 +104,7 @@ pub(super) fn run(args: &PlanArgs, common: &Common, printer: &Printer) -> Exit {
             );
             return Exit::Error;
         }
-        if let Err(error) = save(out, &args.playbook, common, &project, &sources, &plans) {
+        if let Err(error) = save(out, args, common, &project, &sources, &plans) {
             printer.error(&engine::with_causes(&error), None);
             return Exit::Error;
         }
@@ -150,7 +154,7 @@ pub(super) fn failures(failed: &BTreeMap<HostName, HostFailure>) -> Vec<report::
 
 fn save(
     out: &Utf8Path,
-    playbook: &Utf8Path,
+    args: &PlanArgs,
     common: &Common,
     project: &Project,
     sources: &Sources,
@@ -160,7 +164,7 @@ fn save(
         version: VERSION,
         run: engine::new_run_id(),
         created: crate::journal::now(),
-        options: options(playbook, common),
+        options: SavedOptions { allow_replace: args.allow_replace, ..options(&args.playbook, common) },
         inputs: inputs(sources, project),
         hosts: plans.iter().map(SavedHost::of).collect(),
     };
@@ -178,7 +182,13 @@ pub(super) fn options(playbook: &Utf8Path, common: &Common) -> SavedOptions {
         tags: common.tags.clone(),
         skip_tags: common.skip_tags.clone(),
         set: common.set.clone(),
+        allow_replace: false,
     }
+}
+
+/// Returns what `--allow-replace` means.
+pub(super) fn replacing(allowed: bool) -> Replacing {
+    if allowed { Replacing::Allowed } else { Replacing::Refused }
 }
 
 /// Returns the digest of each file that was loaded.

@@ -60,6 +60,18 @@ pub struct Bound {
     pub on_failure: OnFailure,
     /// What it is for in its play.
     pub purpose: Purpose,
+    /// Whether it may be replaced where it cannot be changed.
+    pub replacing: Replacing,
+}
+
+/// Whether what can only be changed by making it anew may be replaced: what is in it may be lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replacing {
+    /// It is an error of the resource, and nothing of it happens.
+    #[default]
+    Refused,
+    /// Who runs the tool has asked for it.
+    Allowed,
 }
 
 /// How far a task could be bound.
@@ -132,6 +144,7 @@ pub struct Binder<'a> {
     expressions: HashMap<Span, Expression>,
     /// The flow matrix, where a task is made from it.
     matrix: Option<Matrix<'a>>,
+    replacing: Replacing,
 }
 
 /// What is known of a host beyond the inventory.
@@ -198,7 +211,15 @@ impl<'a> Binder<'a> {
         let needs_flows = |task: &Task| find_kind(&task.kind).is_some_and(|kind| kind.needs_flows);
         let is_needed = playbook.plays.iter().flat_map(|play| &play.tasks).any(needs_flows);
         let matrix = is_needed.then(|| Matrix::build(inventory, problems));
-        Self { playbook, renderer, contents, tags, vault, expressions, matrix }
+        let replacing = Replacing::Refused;
+        Self { playbook, renderer, contents, tags, vault, expressions, matrix, replacing }
+    }
+
+    /// Says whether what can only be changed by making it anew may be replaced.
+    #[must_use]
+    pub fn replacing(mut self, replacing: Replacing) -> Self {
+        self.replacing = replacing;
+        self
     }
 
     /// Returns the flow matrix, where a task is made from it.
@@ -389,6 +410,7 @@ impl<'a> Binder<'a> {
             register: task.register.as_ref().map(|name| name.value.clone()),
             on_failure: task.on_failure,
             purpose: task.purpose,
+            replacing: self.replacing,
         }
     }
 

@@ -20,7 +20,7 @@ use crate::diag::Sources;
 use crate::model::playbook::{OnFailure, Purpose};
 use crate::resource::read::{Answers, Query, Reading};
 use crate::secret::Vault;
-use bind::{Bound, BoundState};
+use bind::{Bound, BoundState, Replacing};
 
 pub use content::Contents;
 
@@ -223,12 +223,35 @@ pub fn decide_one(bound: &Bound, answers: &Answers, vault: &Vault) -> (Decision,
             (Decision::KnownAfterApply { because }, Value::Null)
         }
         BoundState::Ready { resource, .. } => match resource.decide(answers) {
-            Ok(decision) => (Decision::Change(masked(decision.change, vault)), masked_value(decision.observed, vault)),
+            Ok(decision) => {
+                let change = masked(decision.change, vault);
+                let decided = match &change.consent {
+                    Some(why) if bound.replacing == Replacing::Refused => refused(&change, why),
+                    _ => Decision::Change(change),
+                };
+                (decided, masked_value(decision.observed, vault))
+            }
             Err(error) => {
                 let shown = vault.mask(&error.to_string()).into_owned();
                 (Decision::Failed { error: shown, hint: error.hint() }, Value::Null)
             }
         },
+    }
+}
+
+/// Returns the decision on a change that nobody has asked for by name.
+fn refused(change: &Change, why: &str) -> Decision {
+    let said = |side: &Shown| match side {
+        Shown::Absent => "(absent)".to_owned(),
+        Shown::Value(value) => value.to_string(),
+        Shown::Sensitive => "(sensitive)".to_owned(),
+        Shown::KnownAfterApply => "(known after apply)".to_owned(),
+    };
+    let attributes: Vec<String> =
+        change.attributes.iter().map(|a| format!("{}: {} -> {}", a.name, said(&a.before), said(&a.after))).collect();
+    Decision::Failed {
+        error: format!("it must be made anew for {}: {why}", attributes.join(", ")),
+        hint: Some("give `--allow-replace` to have it replaced; until then nothing of it is changed".to_owned()),
     }
 }
 

@@ -21,8 +21,8 @@ use crate::change::{Action, AttributeChange};
 #[serde(transparent)]
 pub struct FormatVersion(pub u32);
 
-/// The version this tool writes.
-pub const VERSION: FormatVersion = FormatVersion(1);
+/// The version this tool writes. Since 2 a plan says whether resources may be replaced.
+pub const VERSION: FormatVersion = FormatVersion(2);
 
 /// A saved plan.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -58,6 +58,9 @@ pub struct SavedOptions {
     pub skip_tags: Vec<String>,
     /// The variables of `--set`.
     pub set: Vec<String>,
+    /// Whether `--allow-replace` was given.
+    #[serde(default)]
+    pub allow_replace: bool,
 }
 
 /// What was decided for a host.

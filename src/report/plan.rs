@@ -167,7 +167,7 @@ pub fn summary(plans: &[HostPlan], failed: &[Failure]) -> String {
             (tally.delete, "to delete", true),
             (tally.run, "to run", true),
             (tally.known_after_apply, "known after apply", false),
-            (tally.failed, "cannot be read", false),
+            (tally.failed, "cannot be planned", false),
             (tally.unchanged, "unchanged", true),
         ];
         let shown = parts.into_iter().filter(|(number, _, always)| *always || *number > 0);
@@ -274,7 +274,11 @@ fn counted(plan: &HostPlan) -> String {
 
 fn push_entry(out: &mut String, entry: &Entry, options: &Options, diffs: &mut Diffs) {
     match &entry.decision {
-        Decision::Change(change) if change.is_no_op() => {}
+        Decision::Change(change) if change.is_no_op() => {
+            if let Some(note) = &change.note {
+                push_line(out, change.action.sign(), tone_of(change.action), &entry.id, note, options);
+            }
+        }
         Decision::Change(change) => {
             push_line(out, change.action.sign(), tone_of(change.action), &entry.id, &change.reason, options);
             push_change(out, change, options, diffs);
@@ -292,7 +296,7 @@ fn push_entry(out: &mut String, entry: &Entry, options: &Options, diffs: &mut Di
             }
         }
         Decision::Failed { error, hint } => {
-            push_line(out, "x", Tone::Bad, &entry.id, &format!("cannot be read: {error}"), options);
+            push_line(out, "x", Tone::Bad, &entry.id, &format!("cannot be planned: {error}"), options);
             push_hint(out, INDENT, hint.as_deref(), options);
             push_details(out, entry, options);
         }
@@ -348,6 +352,9 @@ fn push_change(out: &mut String, change: &Change, options: &Options, diffs: &mut
             };
             let _ = writeln!(out, "{:INDENT$}{line}", "");
         }
+    }
+    if let Some(note) = &change.note {
+        push_lines(out, INDENT, &wrap(&format!("note: {}", one_line(note)), options.width.saturating_sub(INDENT)));
     }
     if let Reverse::Impossible(why) = &change.reverse
         && (options.verbose || matches!(change.action, Action::Replace | Action::Delete))
@@ -594,7 +601,12 @@ pub fn markdown(plans: &[HostPlan], failed: &[Failure]) -> String {
 
 fn push_markdown(out: &mut String, entry: &Entry, diffs: &mut Diffs) {
     let change = match &entry.decision {
-        Decision::Change(change) if change.is_no_op() => return,
+        Decision::Change(change) if change.is_no_op() => {
+            if let Some(note) = &change.note {
+                let _ = writeln!(out, "- {}", markdown_line(change.action.sign(), &entry.id, note));
+            }
+            return;
+        }
         Decision::Change(change) => change,
         Decision::Skipped { .. } => return,
         Decision::KnownAfterApply { because } => {
@@ -604,7 +616,7 @@ fn push_markdown(out: &mut String, entry: &Entry, diffs: &mut Diffs) {
         }
         Decision::Failed { error, hint } => {
             let hint = hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-            let reason = format!("cannot be read: {error}{hint}");
+            let reason = format!("cannot be planned: {error}{hint}");
             let _ = writeln!(out, "- {}", markdown_line("x", &entry.id, &reason));
             return;
         }
@@ -622,7 +634,8 @@ fn push_markdown(out: &mut String, entry: &Entry, diffs: &mut Diffs) {
     if let Some(text) = &change.text {
         lines.extend(diffs.of(text).iter().map(|(_, line)| line.clone()));
     }
-    let line = markdown_line(change.action.sign(), &entry.id, &change.reason);
+    let note = change.note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
+    let line = markdown_line(change.action.sign(), &entry.id, &format!("{}{note}", change.reason));
     if lines.is_empty() {
         let _ = writeln!(out, "- {line}");
         return;
@@ -670,6 +683,7 @@ fn html(text: &str) -> String {
 ///     (unified, or `null`), `steps` (titles), `irreversible` (why it cannot be taken back, or `null`);
 ///   - `known_after_apply` and `skipped`: `resource`, `task`, `because`;
 ///   - `failed`: `resource`, `task`, `error`, `hint`;
+///   - `notes`: `resource`, `task`, `note`: what is not as wanted and stays so, such as what waits for the next start;
 ///   - `handlers`: `resource`, `steps` (titles), `notified_by`, `pending` (whether an earlier run left it undone).
 /// - `failed`: the hosts that take no part: `host`, `error`, `hint`, `reach` (`unreachable` or `reached`).
 pub fn to_json(plans: &[HostPlan], failed: &[Failure]) -> Value {
@@ -694,8 +708,12 @@ pub fn to_json(plans: &[HostPlan], failed: &[Failure]) -> Value {
 fn host_json(plan: &HostPlan) -> Value {
     let (mut changes, mut waiting, mut skipped, mut broken) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut unchanged = 0;
+    let mut notes = Vec::new();
     for entry in &plan.entries {
         let (id, task) = (&entry.id, &entry.task);
+        if let Decision::Change(Change { note: Some(note), .. }) = &entry.decision {
+            notes.push(json!({"resource": id, "task": task, "note": note}));
+        }
         match &entry.decision {
             Decision::Change(change) if change.is_no_op() => unchanged += 1,
             Decision::Change(change) => changes.push(change_json(entry, change)),
@@ -725,6 +743,7 @@ fn host_json(plan: &HostPlan) -> Value {
         "known_after_apply": waiting,
         "skipped": skipped,
         "failed": broken,
+        "notes": notes,
         "handlers": handlers,
     })
 }

@@ -135,6 +135,12 @@ fn write_change(out: &mut String, change: &Change) {
         Reverse::Steps(steps) => write_steps(out, "reverse", steps),
         Reverse::Impossible(why) => writeln!(out, "reverse: impossible, {why}").unwrap(),
     }
+    if let Some(note) = &change.note {
+        writeln!(out, "note: {note}").unwrap();
+    }
+    if let Some(why) = &change.consent {
+        writeln!(out, "only by consent: {why}").unwrap();
+    }
     if let Some(guard) = &change.guard {
         for (word, script) in [("save", &guard.save), ("restore", &guard.restore)] {
             writeln!(out, "guard: {word}").unwrap();

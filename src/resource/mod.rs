@@ -24,6 +24,7 @@ mod group;
 mod hostname;
 mod hosts_entry;
 mod kernel_module;
+mod libvirt;
 mod link;
 mod managed_file;
 mod mount;
@@ -325,6 +326,18 @@ pub enum ObserveError {
         /// The Debian package that brings it.
         package: String,
     },
+    /// A service of the host's that knows of the resource does not answer.
+    #[error("{id} cannot be seen, {service} does not answer: {said}")]
+    Silent {
+        /// The resource.
+        id: ResourceId,
+        /// The service.
+        service: String,
+        /// What was said instead.
+        said: String,
+        /// What to do next.
+        hint: String,
+    },
     /// The host answered something else than what the kind understands.
     #[error("the host's answer on {id} makes no sense: {what}")]
     Unexpected {
@@ -345,6 +358,7 @@ impl ObserveError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::MissingTool { package, .. } => Some(format!("install the package `{package}` on the host first")),
+            Self::Silent { hint, .. } => Some(hint.clone()),
             Self::Unexpected { .. } => None,
         }
     }

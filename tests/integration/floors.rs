@@ -30,6 +30,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("memchr", &["connection"]),
     ("petgraph", &["graph"]),
     ("quick_junit", &["report"]),
+    ("quick_xml", &["resource"]),
     ("rand", &["connection", "engine"]),
     ("russh", &["connection"]),
     ("rustix", &["connection"]),

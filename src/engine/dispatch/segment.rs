@@ -286,7 +286,7 @@ pub(super) fn work_of(number: usize, entry: &Entry, host: &HostName, change: &Ch
         marks: entry.notify.clone(),
         settles: None,
         errors: if entry.register.is_some() { Errors::Apart } else { Errors::WithOutput },
-        guard: change.guard.clone(),
+        guard: change.guard.as_deref().cloned(),
     }
 }
 

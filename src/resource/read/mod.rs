@@ -7,12 +7,13 @@
 mod account;
 mod bytes;
 mod kernel;
+mod libvirt;
 mod package;
 mod path;
 mod snippet;
 mod unit;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -21,6 +22,7 @@ use crate::shell::Script;
 
 pub use account::{AccountState, GroupState, ShadowState, password_digest};
 pub use bytes::Bytes;
+pub use libvirt::{Virt, VirtState, VirtStates};
 pub use package::PackageState;
 pub use path::{CONTENT_LIMIT, FileKind, PathState, Want};
 pub use snippet::SnippetOutput;
@@ -45,6 +47,8 @@ pub enum Query {
     Group(String),
     /// A user's expiry and the digest of the password's hash; with the hash that is wanted, where one is.
     Shadow(String, Option<String>),
+    /// An object of libvirt's: its definition, the one that it runs with, and its state.
+    Virt(Virt),
     /// Shell text whose output and exit status are the answer. Builtins cost nothing, programs about 1 ms each.
     Snippet {
         /// What the answer is found by again; the same key must mean the same script.
@@ -70,6 +74,7 @@ pub struct Reading {
     users: BTreeMap<String, ()>,
     groups: BTreeMap<String, ()>,
     shadows: BTreeMap<String, Option<String>>,
+    virts: BTreeSet<Virt>,
     snippets: BTreeMap<String, (Tools, Script)>,
 }
 
@@ -84,6 +89,7 @@ const UNITS: &str = "units";
 const PASSWD: &str = "passwd";
 const GROUPS: &str = "groups";
 const SHADOW: &str = "shadow";
+const LIBVIRT: &str = "libvirt";
 const SNIPPET: &str = "snippet";
 const STATUS: &str = "status";
 const MISSING: &str = "missing";
@@ -118,6 +124,9 @@ impl Reading {
                 let known = self.shadows.entry(name).or_default();
                 *known = known.take().or(hash);
             }
+            Query::Virt(object) => {
+                self.virts.insert(object);
+            }
             Query::Snippet { key, tools, script } => {
                 self.snippets.insert(key, (tools, script));
             }
@@ -137,6 +146,7 @@ impl Reading {
             Query::Candidate(name) => self.candidates.contains_key(name),
             Query::Kernel(path) => self.kernel.contains_key(path),
             Query::Shadow(name, hash) => self.shadows.get(name).is_some_and(|known| hash.is_none() || known == hash),
+            Query::Virt(object) => self.virts.contains(object),
             Query::Snippet { key, .. } => self.snippets.contains_key(key),
         }
     }
@@ -145,7 +155,8 @@ impl Reading {
     pub fn len(&self) -> usize {
         let packages = self.packages.len() + self.candidates.len();
         let accounts = self.users.len() + self.groups.len() + self.shadows.len();
-        self.paths.len() + packages + self.kernel.len() + self.units.len() + accounts + self.snippets.len()
+        let others = self.virts.len() + self.snippets.len();
+        self.paths.len() + packages + self.kernel.len() + self.units.len() + accounts + others
     }
 
     /// Returns whether nothing is asked.
@@ -158,6 +169,7 @@ impl Reading {
             && self.users.is_empty()
             && self.groups.is_empty()
             && self.shadows.is_empty()
+            && self.virts.is_empty()
             && self.snippets.is_empty()
     }
 
@@ -176,6 +188,7 @@ impl Reading {
         script.push(&unit::script(&keys(&self.units)));
         script.push(&account::script(&keys(&self.users), !self.groups.is_empty()));
         script.push(&account::shadow_script(&self.shadows));
+        script.push(&libvirt::script(&self.virts.iter().cloned().collect::<Vec<_>>()));
         for (at, (_, text)) in self.snippets.values().enumerate() {
             script.push(&snippet::script(at, text));
         }
@@ -204,6 +217,9 @@ impl Reading {
         }
         if !self.shadows.is_empty() {
             tools.extend(["getent", "sha256sum"]);
+        }
+        if !self.virts.is_empty() {
+            tools.push("virsh");
         }
         for (needed, _) in self.snippets.values() {
             tools.extend(needed.iter().map(|(tool, _)| *tool));
@@ -238,6 +254,7 @@ pub struct Answers {
     users: BTreeMap<String, AccountState>,
     groups: BTreeMap<String, GroupState>,
     shadows: BTreeMap<String, ShadowState>,
+    libvirt: VirtStates,
     snippets: BTreeMap<String, SnippetOutput>,
     missing_tools: Vec<String>,
 }
@@ -283,6 +300,11 @@ impl Answers {
         self.shadows.get(name)
     }
 
+    /// Returns what libvirt said.
+    pub fn libvirt(&self) -> &VirtStates {
+        &self.libvirt
+    }
+
     /// Returns what a snippet printed and how it ended; `None` where it was not asked.
     pub fn snippet(&self, key: &str) -> Option<&SnippetOutput> {
         self.snippets.get(key)
@@ -308,6 +330,7 @@ impl Answers {
         self.users.extend(other.users);
         self.groups.extend(other.groups);
         self.shadows.extend(other.shadows);
+        self.libvirt.extend(other.libvirt);
         self.snippets.extend(other.snippets);
         self.missing_tools.extend(other.missing_tools);
     }
@@ -384,6 +407,7 @@ impl AnswerReader {
             PASSWD => account::parse_passwd(&data, &mut answers.users),
             GROUPS => account::parse_groups(&data, &mut answers.users, &mut answers.groups),
             SHADOW => account::parse_shadow(&data, &mut answers.shadows),
+            LIBVIRT => libvirt::parse(&data, &mut answers.libvirt),
             SNIPPET => snippet::take_output(rest, data, &self.asked.snippets, &mut answers.snippets),
             STATUS => snippet::take_status(rest, &self.asked.snippets, &mut answers.snippets),
             _ => Err(ReadError::shape(verb, "no such part")),

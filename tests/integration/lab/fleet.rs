@@ -70,7 +70,12 @@ pub const HYPERVISOR: &str = "libvirt-daemon-system,libvirt-clients,qemu-system-
 impl Lab {
     /// Boots `count` plain hosts, `host-001` and so on, and writes an inventory of them.
     pub fn plain(name: &str, count: usize) -> Self {
-        let lab = Self::of(name, &["plain", "--hosts", &count.to_string()]);
+        Self::plain_with(name, count, "")
+    }
+
+    /// Boots plain hosts that have these packages too, from an image of their own, which is made where it is not there.
+    pub fn plain_with(name: &str, count: usize, packages: &str) -> Self {
+        let lab = Self::of_packages(name, &["plain", "--hosts", &count.to_string()], packages);
         let hosts: String =
             (1..=count).map(|n| format!("  host-{n:03}: {{ssh: {{address: 10.99.0.{n}}}}}\n")).collect();
         lab.write("inventory/hosts.yaml", &format!("defaults: {{ssh: {{user: provision}}}}\nhosts:\n{hosts}"));

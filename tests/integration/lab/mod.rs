@@ -11,6 +11,7 @@ mod firewall;
 mod fleet;
 mod hypervisors;
 mod kinds;
+mod libvirt;
 mod lockout;
 mod names;
 mod order;
