@@ -23,6 +23,7 @@ pub mod firewall;
 mod group;
 mod hostname;
 mod hosts_entry;
+pub mod ip;
 mod kernel_module;
 mod link;
 mod managed_file;
