@@ -113,7 +113,9 @@ class Fabric:
             inside.append(f"link set {nic.name} up")
             if nic.address is None:
                 continue
-            inside.append(f"addr add {nic.address} dev {nic.name}{' nodad' if nic.address.version == 6 else ''}")
+            # With the broadcast address of its network, as whatever boots a Debian host gives it.
+            special = " nodad" if nic.address.version == 6 else " broadcast +" if nic.address.network.prefixlen <= 30 else ""
+            inside.append(f"addr add {nic.address} dev {nic.name}{special}")
             gateway = self._network(nic.network).gateway
             if gateway is not None and gateway != nic.address.ip and not has_route:
                 inside.append(f"route add default via {gateway} dev {nic.name}")

@@ -78,12 +78,28 @@ impl Lab {
         Self::of(name, &[path.to_str().unwrap()])
     }
 
-    fn of(name: &str, source: &[&str]) -> Self {
-        // Several clones may be tested on one machine at the same time; a lab's name has 15 letters at the most.
-        let lab = Self { name: format!("{name:.7}-{}", std::process::id()), folder: tempfile::tempdir().unwrap() };
-        let up = lab.lab(&[&["up"], source].concat());
-        assert_eq!(up.status, 0, "{}", up.stderr);
+    /// Boots the hosts of an inventory that is given as text.
+    pub fn of_text(name: &str, inventory: &str) -> Self {
+        let lab = Self::unbooted(name);
+        lab.write("inventory/hosts.yaml", inventory);
+        lab.boot(&[lab.path("inventory").to_str().unwrap()]);
         lab
+    }
+
+    fn of(name: &str, source: &[&str]) -> Self {
+        let lab = Self::unbooted(name);
+        lab.boot(source);
+        lab
+    }
+
+    fn unbooted(name: &str) -> Self {
+        // Several clones may be tested on one machine at the same time; a lab's name has 15 letters at the most.
+        Self { name: format!("{name:.7}-{}", std::process::id()), folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn boot(&self, source: &[&str]) {
+        let up = self.lab(&[&["up"], source].concat());
+        assert_eq!(up.status, 0, "{}", up.stderr);
     }
 
     /// Runs a command of the lab.

@@ -11,6 +11,7 @@ mod fleet;
 mod kinds;
 mod lockout;
 mod names;
+mod network;
 mod order;
 mod runs;
 mod trouble;
