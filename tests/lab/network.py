@@ -92,10 +92,11 @@ class Fabric:
                            (setting.partition("=") for setting in FABRIC_SYSCTLS) if Path(f"/proc/sys/{key}").exists())
         run(["ip", "netns", "exec", self.namespace, "sh", "-ec", settings], doing)
 
-    def plug(self, host: Host) -> None:
+    def plug(self, host: Host, own: frozenset[str] = frozenset()) -> None:
         """Makes a host's namespace with its NICs, as the kernel finds them at power-on, and connects the cables.
 
-        A cable that was unplugged or slow before the boot still is.
+        A cable that was unplugged or slow before the boot still is. The NICs of `own` are down and have no address, as
+        they are on any host: its own systemd-networkd configures them.
         """
         doing = f"making the network of {host.name}"
         namespace, before = self.host_namespace(host), self.links()
@@ -110,6 +111,8 @@ class Fabric:
             fabric.append(f"link set {port} addrgenmode none master {old['master'] if old else self._bridges[nic.network]}")
             if old is None or "UP" in old["flags"]:
                 fabric.append(f"link set {port} up")
+            if nic.name in own:
+                continue
             inside.append(f"link set {nic.name} up")
             if nic.address is None:
                 continue

@@ -20,7 +20,7 @@ import threading
 import traceback
 from pathlib import Path
 
-from host import REBOOT_CODE, start, stop
+from host import REBOOT_CODE, own_nics, start, stop
 from process import LabError
 from state import Lab
 
@@ -46,8 +46,9 @@ class Supervisor:
                 raise LabError(f"booting {name}: the lab is going down")
             if name in self.running:
                 raise LabError(f"booting {name}: it is running", f"run `tests/lab/lab fault {name} kill` first")
-            self.fabric.plug(host)
-            child = start(self.lab.files(host), self.fabric.host_namespace(host), self.mirror)
+            files = self.lab.files(host)
+            self.fabric.plug(host, own_nics(files))
+            child = start(files, self.fabric.host_namespace(host), self.mirror)
             self.running[name] = child
         threading.Thread(target=self._watch, args=(name, child), daemon=True).start()
 

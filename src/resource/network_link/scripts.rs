@@ -4,6 +4,7 @@ use super::live::{Differences, UNIT};
 use super::render::ends;
 use super::wanted::{Wanted, Way, broadcast};
 use crate::change::Guard;
+use crate::model::inventory::LinkSort;
 use crate::resource::managed_file::backup_name;
 use crate::sh;
 use crate::shell::Script;
@@ -128,6 +129,7 @@ _master=$(_field master)
 if [ -n "$_master" ]; then ip link set dev "$_link" master "$_master" || :; else ip link set dev "$_link" nomaster 2>/dev/null || :; fi
 ip link set dev "$_link" mtu "$(_field mtu)" || :
 _mode=$(_field addrgenmode); [ -z "$_mode" ] || ip link set dev "$_link" addrgenmode "$_mode" 2>/dev/null || :
+_stp=$(_field stp_state); [ -z "$_stp" ] || ip link set dev "$_link" type bridge stp_state "$_stp" || :
 case $_all in *[,\<]UP[,\>]*) ip link set dev "$_link" up;; *) ip link set dev "$_link" down;; esac
 ip addr flush dev "$_link" scope global
 ip addr restore <"$_was.addr" 2>/dev/null || :
@@ -281,6 +283,12 @@ _look() {
             way.to_string()
         ));
     }
+    if let LinkSort::Bridge { stp } = &wanted.sort {
+        script.push(&sh!(
+            "  case $_l in *' stp_state '{}' '*) ;; *) _missing='its spanning tree protocol is not as wanted'; return 0; esac",
+            u32::from(*stp)
+        ));
+    }
     for end in ends(&wanted.sort) {
         script.push(&sh!(
             "  case $(bridge fdb show dev \"$_link\") in *\" dst \"{}\" \"*) ;; *) _missing='its end '{}' is not there'; return 0; esac",
@@ -344,6 +352,14 @@ fn tidy(wanted: &Wanted, differences: &Differences) -> Script {
         ));
     }
     script.push(&Script::constant("  ip link set dev \"$_link\" up 2>/dev/null || :"));
+    if let LinkSort::Bridge { stp } = &wanted.sort {
+        // networkd leaves a bridge that is there as it is.
+        script.push(&sh!(
+            "  case $(_line) in *' stp_state '{}' '*) ;; *) ip link set dev \"$_link\" type bridge stp_state {} 2>/dev/null || : ;; esac",
+            u32::from(*stp),
+            u32::from(*stp)
+        ));
+    }
     for end in &differences.extra_ends {
         script.push(&sh!("  bridge fdb del 00:00:00:00:00:00 dev \"$_link\" dst {} 2>/dev/null || :", end.to_string()));
     }

@@ -179,3 +179,82 @@ fn a_link_that_locks_the_tool_out_is_taken_back_by_the_host() {
     lab.write("playbooks/site.yaml", &playbook);
     attempt();
 }
+
+/// Two hosts with a tunnel between them, and what is said of their interfaces.
+fn tunnelled(one: &str, two: &str) -> String {
+    format!(
+        "sites: {{lab: {{country: FR}}}}
+zones: {{admin: {{nature: administration}}}}
+networks:
+  lab-admin: {{site: lab, zone: admin, cidr: 10.99.0.0/24}}
+  lab-over: {{site: lab, zone: admin, cidr: 10.60.0.0/24, mtu: 1450}}
+defaults: {{ssh: {{user: provision}}}}
+hosts:
+  one: {{ssh: {{address: 10.99.0.1}}, interfaces: {{{one}}}}}
+  two: {{ssh: {{address: 10.99.0.2}}, interfaces: {{{two}}}}}
+"
+    )
+}
+
+#[test]
+fn bridges_and_tunnels_are_made_over_the_way_in_and_come_back_after_a_reboot() {
+    if !is_possible("lab::bridges_and_tunnels_are_made_over_the_way_in_and_come_back_after_a_reboot") {
+        return;
+    }
+    let plain = |address| format!("eno1: {{network: lab-admin, address: {address}}}");
+    let lab = Lab::of_text("tunnel", &tunnelled(&plain("10.99.0.1"), &plain("10.99.0.2")));
+    // On one the way in moves into a bridge; two has the tunnel's end in a bridge. The tunnel has ends that nobody is at.
+    let write = |vni: &str, ends: &str| {
+        let one = format!(
+            "br0: {{bridge: {{ports: [eno1]}}, network: lab-admin, address: 10.99.0.1}},
+    vx7: {{vxlan: {{vni: {vni}, local: 10.99.0.1, remote: {ends}}}, network: lab-over, address: 10.60.0.1}}"
+        );
+        let two = format!(
+            "eno1: {{network: lab-admin, address: 10.99.0.2}}, brx: {{bridge: {{ports: [vx7]}}, network: lab-over, address: 10.60.0.2}},
+    vx7: {{vxlan: {{vni: {vni}, local: 10.99.0.2, remote: 10.99.0.1}}, mtu: 1450}}"
+        );
+        lab.write("inventory/hosts.yaml", &tunnelled(&one, &two));
+    };
+    let joins = || lab.on("one", "timeout 5 bash -c ': </dev/tcp/10.60.0.2/22'");
+    write("7", "[10.99.0.2, 10.99.0.3]");
+    lab.tasks(LINKS);
+    let ends = lab.apply(0);
+    assert_eq!(ends.len(), 6, "{ends:?}");
+    lab.expect_nothing_to_do();
+    joins();
+
+    // Another number needs new links, and another end does not. The spanning tree protocol is no matter of networkd's.
+    write("9", "[10.99.0.2, 10.99.0.4]");
+    lab.on("two", "ip link set brx type bridge stp_state 1");
+    let plan = lab.provision(&["plan"]).expect(0).stdout;
+    assert!(plan.contains("1 to update, 2 to replace"), "{plan}");
+    lab.apply(0);
+    lab.expect_nothing_to_do();
+    joins();
+    let shown = lab.on("one", "bridge fdb show dev vx7; ip -d link show vx7");
+    assert!(shown.contains("10.99.0.4") && !shown.contains("10.99.0.3") && shown.contains("vxlan id 9"), "{shown}");
+
+    // What is left of the network after a boot is what the host makes by itself.
+    for host in ["one", "two"] {
+        lab.fault(host, &["kill"]);
+        lab.fault(host, &["boot"]);
+    }
+    lab.expect_nothing_to_do();
+    joins();
+
+    // A tunnel that was made by hand could not be brought back, and is left alone.
+    lab.on("one", "rm /etc/systemd/network/50-vx7.*; ip link delete vx7; ip link add vx7 type vxlan id 5 dstport 4789 local 10.99.0.1");
+    let run = lab.provision(&["apply", "--yes", "--limit", "one"]).expect(3);
+    assert!(run.stdout.contains("so it could not be brought back"), "{}", run.stdout);
+    lab.on(
+        "one",
+        "ip -d link show vx7 | grep -q 'vxlan id 5' && ip link delete vx7 && test ! -e /var/lib/provision/window/armed",
+    );
+    lab.apply(0);
+    lab.expect_nothing_to_do();
+
+    lab.tasks("  - network.link: {name: vx7, state: absent}\n");
+    lab.apply(0);
+    lab.expect_nothing_to_do();
+    lab.on("one", "! ip link show vx7 2>/dev/null");
+}
