@@ -5,32 +5,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-use serde::Deserialize;
-use serde_json::Value;
-
 use super::seen;
 use crate::model::matrix::{HostFlows, Transport};
 use crate::policy::live::Unread;
 use crate::policy::network::{Difference, Filter, HostNetwork, Link, Listener, Part, Route};
-use crate::resource::firewall;
 use crate::resource::read::{Answers, Query};
+use crate::resource::{firewall, ip};
 use crate::shell::Script;
 
-const LINKS: &str = "network-links";
-const ROUTES: &str = "network-routes";
 const FORWARDING: &str = "network-forwarding";
 const LISTENERS: &str = "network-listeners";
 const FILTER: &str = "network-filter";
 
 /// Returns the questions.
 pub fn queries() -> Vec<Query> {
-    let ip = || vec![("ip", "iproute2")];
     let ask =
         |key: &str, tools, script| Query::Snippet { key: key.to_owned(), tools, script: Script::constant(script) };
     vec![
-        ask(LINKS, ip(), "ip -j -d addr show"),
-        ask(ROUTES, ip(), "ip -j route show table all; echo; ip -j -6 route show table all 2>/dev/null || echo '[]'"),
+        ip::links_query(),
+        ip::routes_query(),
         ask(
             FORWARDING,
             Vec::new(),
@@ -46,8 +39,8 @@ pub fn queries() -> Vec<Query> {
 pub fn parse(flows: &HostFlows, answers: &Answers) -> HostNetwork {
     let mut network = HostNetwork::default();
     let unread = &mut network.unread;
-    network.links = part(answers, LINKS, Part::Links, unread, links);
-    network.routes = part(answers, ROUTES, Part::Routes, unread, routes);
+    network.links = part(answers, ip::LINKS, Part::Links, unread, links);
+    network.routes = part(answers, ip::ROUTES, Part::Routes, unread, routes);
     network.forwarding = part(answers, FORWARDING, Part::Forwarding, unread, |text| Ok(forwarding(text)));
     network.listeners = part(answers, LISTENERS, Part::Listeners, unread, |text| Ok(listeners(text)));
     network.filter = match answers.lacks("nft") {
@@ -88,90 +81,27 @@ fn filter(flows: &HostFlows, text: &str) -> Result<Filter, String> {
 }
 
 fn links(text: &str) -> Result<Vec<Link>, String> {
-    #[derive(Deserialize)]
-    #[serde(default)]
-    struct Raw {
-        ifname: String,
-        flags: Vec<String>,
-        master: Option<String>,
-        linkinfo: LinkInfo,
-        addr_info: Vec<Address>,
-    }
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct LinkInfo {
-        info_kind: Option<String>,
-        info_data: Value,
-    }
-    #[derive(Deserialize)]
-    struct Address {
-        local: Option<IpAddr>,
-        #[serde(default)]
-        scope: String,
-    }
-    impl Default for Raw {
-        fn default() -> Self {
-            let (ifname, flags, master, addr_info) = Default::default();
-            Self { ifname, flags, master, linkinfo: LinkInfo::default(), addr_info }
-        }
-    }
-    let raw: Vec<Raw> = serde_json::from_str(text).map_err(|error| format!("`ip -j addr`: {error}"))?;
-    let links = raw.into_iter().filter(|link| !link.flags.iter().any(|flag| flag == "LOOPBACK")).map(|link| {
-        let data = &link.linkinfo.info_data;
+    let links = ip::links(text)?.into_iter().filter(|link| !link.is("LOOPBACK")).map(|link| {
+        let data = &link.linkinfo.data;
         let remote = ["remote", "remote6", "group", "group6"].iter().find_map(|key| data.get(key)?.as_str());
-        let addresses = link.addr_info.iter().filter(|address| address.scope != "link" && address.scope != "host");
+        let addresses = link.addresses.iter().filter(|address| address.scope != "link" && address.scope != "host");
         Link {
-            kind: link.linkinfo.info_kind,
-            is_up: link.flags.iter().any(|flag| flag == "UP"),
-            master: link.master,
+            is_up: link.is("UP"),
             remote: remote.and_then(|remote| remote.parse().ok()),
             addresses: addresses.filter_map(|address| address.local).collect(),
-            name: link.ifname,
+            kind: link.linkinfo.kind,
+            master: link.master,
+            name: link.name,
         }
     });
-    Ok(links.filter(|link| !link.name.is_empty()).collect())
+    Ok(links.collect())
 }
 
 fn routes(text: &str) -> Result<Vec<Route>, String> {
-    #[derive(Deserialize)]
-    struct Raw {
-        #[serde(rename = "type", default)]
-        kind: String,
-        #[serde(default)]
-        dst: String,
-        gateway: Option<IpAddr>,
-        dev: Option<String>,
-        #[serde(default)]
-        protocol: String,
-        #[serde(default)]
-        nexthops: Vec<Hop>,
-    }
-    #[derive(Deserialize)]
-    struct Hop {
-        gateway: Option<IpAddr>,
-        dev: Option<String>,
-    }
-    let mut routes = Vec::new();
-    let lists = text.lines().filter(|line| line.starts_with('['));
-    for (list, everything) in lists.zip(["0.0.0.0/0", "::/0"]) {
-        let raw: Vec<Raw> = serde_json::from_str(list).map_err(|error| format!("`ip -j route`: {error}"))?;
-        for route in raw {
-            // Those of the kernel's own follow from the addresses.
-            let is_unicast = route.kind.is_empty() || route.kind == "unicast";
-            if !is_unicast || route.protocol == "kernel" {
-                continue;
-            }
-            let destination = if route.dst == "default" { everything } else { &route.dst };
-            let parsed = destination.parse::<IpNet>().or_else(|_| destination.parse::<IpAddr>().map(IpNet::from));
-            let Ok(destination) = parsed else { continue };
-            let own = Hop { gateway: route.gateway, dev: route.dev };
-            for hop in std::iter::once(own).chain(route.nexthops) {
-                let Some(link) = hop.dev else { continue };
-                routes.push(Route { destination, via: hop.gateway, link });
-            }
-        }
-    }
-    Ok(routes)
+    // Those of the kernel's own follow from the addresses.
+    let routes = ip::routes(text)?.into_iter().filter(|route| route.kind == "unicast" && route.protocol != "kernel");
+    let hops = routes.flat_map(|route| route.hops.into_iter().map(move |hop| (route.to, hop)));
+    Ok(hops.filter_map(|(destination, hop)| Some(Route { destination, via: hop.gateway, link: hop.dev? })).collect())
 }
 
 fn forwarding(text: &str) -> Vec<String> {

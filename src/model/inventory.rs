@@ -4,6 +4,7 @@
 //! are kept once per layer and merged only for the host that is asked about: ten thousand hosts share what their
 //! group says.
 
+mod links;
 mod spec;
 mod types;
 mod view;
@@ -14,6 +15,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use indexmap::IndexMap;
 use serde_json::{Map as JsonMap, Value as Json, json};
 
+pub use self::links::*;
 pub use self::spec::*;
 pub use self::types::*;
 pub use self::view::*;
@@ -275,6 +277,7 @@ impl Inventory {
         put("record", serde_json::to_value(&host.record).unwrap_or_default());
         put("address", text(self.ssh(host).map(|ssh| ssh.address).as_deref()));
         put("interfaces", self.interfaces(host));
+        put("links", self.links(host).into_iter().map(Json::from).collect());
         put("operators", serde_json::to_value(&self.operators).unwrap_or_default());
         context
     }

@@ -166,6 +166,7 @@ pub const RESERVED: &[&str] = &[
     "groups",
     "ssh",
     "interfaces",
+    "links",
     "record",
     "provided_by",
     "operators",

@@ -142,6 +142,7 @@ pub struct Binder<'a> {
     tags: Tags,
     vault: Vault,
     expressions: HashMap<Span, Expression>,
+    inventory: &'a Inventory,
     /// The flow matrix, where a task is made from it.
     matrix: Option<Matrix<'a>>,
     replacing: Replacing,
@@ -212,7 +213,7 @@ impl<'a> Binder<'a> {
         let is_needed = playbook.plays.iter().flat_map(|play| &play.tasks).any(needs_flows);
         let matrix = is_needed.then(|| Matrix::build(inventory, problems));
         let replacing = Replacing::Refused;
-        Self { playbook, renderer, contents, tags, vault, expressions, matrix, replacing }
+        Self { playbook, renderer, contents, tags, vault, expressions, inventory, matrix, replacing }
     }
 
     /// Says whether what can only be changed by making it anew may be replaced.
@@ -233,6 +234,13 @@ impl<'a> Binder<'a> {
         let flows = self.matrix.as_ref().and_then(|matrix| Some(matrix.host(matrix.inventory().host(name)?)));
         let flows = flows.unwrap_or_default();
         Content::Text(serde_json::to_string(&flows).unwrap_or_default().into())
+    }
+
+    /// Returns what the inventory says of a link of a host.
+    fn link(&self, host: &Value, name: &str) -> Content {
+        let host = host.get("host").and_then(Value::as_str).unwrap_or_default();
+        let link = self.inventory.host(host).and_then(|host| self.inventory.link(host, name));
+        Content::Text(serde_json::to_string(&link).unwrap_or_default().into())
     }
 
     /// Returns the groups of facts that the playbook speaks of.
@@ -574,6 +582,7 @@ impl<'a> Binder<'a> {
         let place = |path: &Utf8Path| place_of(arguments, path).unwrap_or(task.kind.span);
         match input {
             Input::Flows => Ok(self.flows(context)),
+            Input::Link(name) => Ok(self.link(context, name)),
             Input::Source(path) => self
                 .contents
                 .source(path)

@@ -6,11 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::ObserveError;
 use super::read::{Answers, Query};
+use super::{ObserveError, ip};
 use crate::addr::ResourceId;
 use crate::shell::Script;
 
@@ -278,50 +277,19 @@ fn parse_memory(text: &str) -> Option<Value> {
     Some(json!({"total_mb": kib("total")? / 1024, "swap_mb": kib("swap").unwrap_or(0) / 1024}))
 }
 
-#[derive(Deserialize)]
-struct Interface {
-    #[serde(default)]
-    ifname: String,
-    #[serde(default)]
-    address: Option<String>,
-    #[serde(default)]
-    link_type: String,
-    #[serde(default)]
-    mtu: u64,
-    #[serde(default)]
-    operstate: String,
-    #[serde(default)]
-    addr_info: Vec<Address>,
-}
-
-#[derive(Deserialize)]
-struct Address {
-    #[serde(default)]
-    local: Option<String>,
-    #[serde(default)]
-    prefixlen: u8,
-    #[serde(default)]
-    scope: String,
-}
-
 fn parse_interfaces(text: &str) -> Option<Value> {
-    let list: Vec<Interface> = serde_json::from_str(text).ok()?;
     let mut interfaces = BTreeMap::new();
-    // `ip -j` prints an empty object for what a filter left out.
-    for found in list.into_iter().filter(|found| !found.ifname.is_empty()) {
-        let addresses: Vec<String> = found
-            .addr_info
-            .iter()
-            .filter(|address| address.scope != "link")
-            .filter_map(|address| Some(format!("{}/{}", address.local.as_ref()?, address.prefixlen)))
-            .collect();
+    for found in ip::links(text).ok()? {
+        let addresses = found.addresses.iter().filter(|address| address.scope != "link");
+        let addresses: Vec<String> =
+            addresses.filter_map(|address| Some(format!("{}/{}", address.local?, address.prefixlen))).collect();
         let fact = json!({
             "mac": found.address.filter(|_| found.link_type == "ether"),
             "mtu": found.mtu,
             "state": found.operstate.to_lowercase(),
             "addresses": addresses,
         });
-        interfaces.insert(found.ifname, fact);
+        interfaces.insert(found.name, fact);
     }
     Some(json!(interfaces))
 }
@@ -447,6 +415,8 @@ fn parse_machine(text: &str) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
     use crate::diag::{Diagnostics, Sources};
 

@@ -23,11 +23,13 @@ pub mod firewall;
 mod group;
 mod hostname;
 mod hosts_entry;
+pub mod ip;
 mod kernel_module;
 mod libvirt;
 mod link;
 mod managed_file;
 mod mount;
+mod network_link;
 mod package;
 mod parts;
 pub mod read;
@@ -295,6 +297,9 @@ pub enum Input {
     Source(Utf8PathBuf),
     /// The host's part of the flow matrix, as the JSON of a [`HostFlows`](crate::model::matrix::HostFlows).
     Flows,
+    /// What the inventory says of one link of the host, as the JSON of a
+    /// [`LinkView`](crate::model::inventory::LinkView), or `null` where it says nothing.
+    Link(String),
 }
 
 /// Content for a host.

@@ -91,6 +91,7 @@ static KINDS: LazyLock<Vec<KindEntry>> = LazyLock::new(|| {
         KindEntry::of::<super::libvirt::LibvirtVolume>(),
         KindEntry::of::<super::link::Link>(),
         KindEntry::of::<super::mount::Mount>(),
+        KindEntry::of::<super::network_link::NetworkLink>(),
         KindEntry::of::<super::package::Package>(),
         KindEntry::of::<super::reboot::Reboot>(),
         KindEntry::of::<super::service::Service>(),

@@ -111,6 +111,15 @@ def _add_user(root: Path, host: Host) -> None:
     write_file(root / "etc/sudoers.d" / host.user, f"{host.user} ALL=(ALL:ALL) NOPASSWD: ALL\n", 0o440)
 
 
+def own_nics(files: HostFiles) -> frozenset[str]:
+    """Returns the NICs that the host's systemd-networkd configures when it boots."""
+    if not (files.root / "etc/systemd/system/multi-user.target.wants/systemd-networkd.service").is_symlink():
+        return frozenset()
+    lines = {line.strip() for path in (files.root / "etc/systemd/network").glob("*.network")
+             for line in path.read_text(errors="replace").splitlines()}
+    return frozenset(nic.name for nic in files.host.nics if f"Name={nic.name}" in lines)
+
+
 def start(files: HostFiles, namespace: str, mirror: Path) -> subprocess.Popen[bytes]:
     """Boots a host and returns once its init runs. Its network must be there already."""
     command = ["systemd-nspawn", "--quiet", "--settings=no", "--boot", "--register=no", "--keep-unit",

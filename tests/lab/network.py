@@ -100,10 +100,11 @@ class Fabric:
                            (setting.partition("=") for setting in FABRIC_SYSCTLS) if Path(f"/proc/sys/{key}").exists())
         run(["ip", "netns", "exec", self.namespace, "sh", "-ec", settings], doing)
 
-    def plug(self, host: Host) -> None:
+    def plug(self, host: Host, own: frozenset[str] = frozenset()) -> None:
         """Makes a host's namespace with its NICs, as the kernel finds them at power-on, and connects the cables.
 
-        A cable that was unplugged or slow before the boot still is.
+        A cable that was unplugged or slow before the boot still is. The NICs of `own` are down and have no address, as
+        they are on any host: its own systemd-networkd configures them.
         """
         doing = f"making the network of {host.name}"
         namespace, before = self.host_namespace(host), self.links()
@@ -120,16 +121,20 @@ class Fabric:
         # The fabric's side is up first, so that the host's side has its carrier when its route is added.
         run_ip(outside, doing)
         run_ip(fabric, doing, self.namespace)
-        run_ip(["link set lo up", *self.inside(host)], doing, namespace)
+        run_ip(["link set lo up", *self.inside(host, own)], doing, namespace)
 
-    def inside(self, host: Host) -> list[str]:
-        """Returns the `ip` commands by which a host gets its addresses at power-on."""
+    def inside(self, host: Host, own: frozenset[str] = frozenset()) -> list[str]:
+        """Returns the `ip` commands by which a host gets its addresses at power-on, but for the NICs of `own`."""
         lines, has_route = [], False
         for nic in host.nics:
+            if nic.name in own:
+                continue
             lines.append(f"link set {nic.name} up")
             if nic.address is None:
                 continue
-            lines.append(f"addr add {nic.address} dev {nic.name}{' nodad' if nic.address.version == 6 else ''}")
+            # With the broadcast address of its network, as whatever boots a Debian host gives it.
+            special = " nodad" if nic.address.version == 6 else " broadcast +" if nic.address.network.prefixlen <= 30 else ""
+            lines.append(f"addr add {nic.address} dev {nic.name}{special}")
             gateway = self._network(nic.network).gateway
             if gateway is not None and gateway != nic.address.ip and not has_route:
                 lines.append(f"route add default via {gateway} dev {nic.name}")

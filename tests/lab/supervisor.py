@@ -21,7 +21,7 @@ import traceback
 from pathlib import Path
 
 import own_kernel
-from host import REBOOT_CODE, start, stop
+from host import REBOOT_CODE, own_nics, start, stop
 from process import LabError
 from state import Lab
 
@@ -47,12 +47,13 @@ class Supervisor:
                 raise LabError(f"booting {name}: the lab is going down")
             if name in self.running:
                 raise LabError(f"booting {name}: it is running", f"run `tests/lab/lab fault {name} kill` first")
+            files = self.lab.files(host)
             if host.own_kernel:
                 self.fabric.plug_taps(host)
-                child = own_kernel.start(self.lab.files(host), self.fabric)
+                child = own_kernel.start(files, self.fabric)
             else:
-                self.fabric.plug(host)
-                child = start(self.lab.files(host), self.fabric.host_namespace(host), self.mirror)
+                self.fabric.plug(host, own_nics(files))
+                child = start(files, self.fabric.host_namespace(host), self.mirror)
             self.running[name] = child
         threading.Thread(target=self._watch, args=(name, child), daemon=True).start()
 

@@ -522,6 +522,11 @@ impl Check<'_> {
                 self.error("invalid-value", part.span, format!("`{name}` is made of itself"));
             }
         }
+        for route in &interface.routes {
+            if let Some(problem) = route.problem() {
+                self.error("invalid-value", route.span, problem);
+            }
+        }
         let Some(address) = &interface.address else { return };
         match (network, &interface.network) {
             (None, None) => {
@@ -604,6 +609,12 @@ impl Check<'_> {
             {
                 let message = format!("the address {address} is given to two interfaces");
                 self.twice("duplicate-address", first, address.span, message);
+            }
+            for address in interface.addresses.iter() {
+                if let Some(first) = addresses.first((site, address.0.addr()), address.span) {
+                    let message = format!("the address {} is given to two interfaces", address.0.addr());
+                    self.twice("duplicate-address", first, address.span, message);
+                }
             }
         }
     }

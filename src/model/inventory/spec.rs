@@ -11,7 +11,7 @@ use jiff::civil::Date;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::types::{AddressOrCidr, Cidr, Country, Mac, Ports, PublicKey};
+use super::types::{AddressOrCidr, Cidr, Country, Destination, LinkAddress, Mac, Ports, PublicKey};
 use crate::addr::{GroupName, HostName, NetworkName, PlaneName, ResourceAddr, SiteName, ZoneName};
 use crate::model::node::{OneOrMany, Spanned};
 use crate::model::vars::Vars;
@@ -539,6 +539,13 @@ pub struct Interface {
     /// Its address in that network, without a prefix length.
     #[schemars(with = "Option<String>")]
     pub address: Option<Spanned<IpAddr>>,
+    /// Further addresses with the lengths of their networks, such as `10.20.0.5/32`. No flow speaks of them.
+    pub addresses: OneOrMany<Spanned<LinkAddress>>,
+    /// Further routes over it; the default route is that of the first interface whose network has a `gateway`.
+    pub routes: Vec<Spanned<LinkRoute>>,
+    /// The servers that are asked for names over it.
+    #[schemars(with = "OneOrMany<String>")]
+    pub dns: OneOrMany<Spanned<IpAddr>>,
     /// Its hardware address.
     pub mac: Option<Spanned<Mac>>,
     /// The largest packet, in bytes, where it is not that of the network.
@@ -555,6 +562,31 @@ pub struct Interface {
     pub cable: Option<Cable>,
     /// What it is for, in words.
     pub description: Option<String>,
+}
+
+/// A route over an interface.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LinkRoute {
+    /// Where it leads: a network such as `10.30.0.0/16`, or `default` for everything.
+    pub to: Destination,
+    /// The router; none for what is on the link itself.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub via: Option<IpAddr>,
+    /// The routing table, by number; the main one where nothing says otherwise.
+    #[serde(default)]
+    pub table: Option<u32>,
+    /// Which of several routes is taken: the one with the lowest.
+    #[serde(default)]
+    pub metric: Option<u32>,
+    /// The address that the host's own packets come from.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub source: Option<IpAddr>,
+    /// Whether the router is on the link although no network of it says so.
+    #[serde(default)]
+    pub onlink: bool,
 }
 
 /// Several interfaces as one.
@@ -591,6 +623,12 @@ pub enum BondMode {
     /// By load both ways.
     #[serde(rename = "balance-alb")]
     BalanceAlb,
+}
+
+impl std::fmt::Display for BondMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// A VLAN on another interface.
@@ -631,6 +669,10 @@ pub struct Vxlan {
     /// The UDP port; 4789 where nothing says otherwise.
     #[serde(default)]
     pub port: Option<Spanned<u16>>,
+    /// Whether it remembers behind which end an address is; it does where nothing says otherwise. A routing daemon that
+    /// knows better (EVPN) wants it off.
+    #[serde(default)]
+    pub learning: Option<bool>,
 }
 
 /// Where a cable goes.

@@ -111,6 +111,68 @@ impl fmt::Display for AddressOrCidr {
     }
 }
 
+/// The address of a link, with the length of its network, such as `10.20.0.5/24`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkAddress(pub IpNet);
+
+/// Why a text is no [`LinkAddress`].
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("expected an address with the length of its network such as `10.20.0.5/24`, found `{text}`")]
+pub struct LinkAddressError {
+    text: String,
+}
+
+impl FromStr for LinkAddress {
+    type Err = LinkAddressError;
+
+    fn from_str(text: &str) -> Result<Self, LinkAddressError> {
+        text.parse().map(Self).map_err(|_| LinkAddressError { text: text.to_owned() })
+    }
+}
+
+impl fmt::Display for LinkAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Where a route leads: a network, or everything.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Destination {
+    /// Everything of the router's family.
+    Default,
+    /// A network.
+    Network(IpNet),
+}
+
+/// Why a text is no [`Destination`].
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("a route leads to a network such as `10.30.0.0/16`, to an address or to `default`, found `{text}`")]
+pub struct DestinationError {
+    text: String,
+}
+
+impl FromStr for Destination {
+    type Err = DestinationError;
+
+    fn from_str(text: &str) -> Result<Self, DestinationError> {
+        if text == "default" {
+            return Ok(Self::Default);
+        }
+        let network = text.parse::<AddressOrCidr>().map_err(|_| DestinationError { text: text.to_owned() })?;
+        Ok(Self::Network(network.0.trunc()))
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Network(network) => fmt::Display::fmt(network, f),
+        }
+    }
+}
+
 /// The hardware address of an Ethernet interface.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac([u8; 6]);
@@ -394,6 +456,14 @@ text_value!(Cidr, {
 text_value!(AddressOrCidr, {
     "type": "string",
     "description": "An address, or a network such as `10.20.0.0/24`"
+});
+text_value!(LinkAddress, {
+    "type": "string",
+    "description": "An address with the length of its network, such as `10.20.0.5/24`"
+});
+text_value!(Destination, {
+    "type": "string",
+    "description": "A network such as `10.30.0.0/16`, an address, or `default`"
 });
 text_value!(Mac, {
     "type": "string",

@@ -107,24 +107,40 @@ impl Lab {
         Self::of_packages(name, &[path.to_str().unwrap()], packages)
     }
 
+    /// Boots the hosts of an inventory that is given as text.
+    pub fn of_text(name: &str, inventory: &str) -> Self {
+        let lab = Self::unbooted(name);
+        lab.write("inventory/hosts.yaml", inventory);
+        lab.boot(&[lab.path("inventory").to_str().unwrap()], "");
+        lab
+    }
+
     fn of(name: &str, source: &[&str]) -> Self {
         Self::of_packages(name, source, "")
     }
 
     fn of_packages(name: &str, source: &[&str], packages: &str) -> Self {
+        let lab = Self::unbooted(name);
+        lab.boot(source, packages);
+        lab
+    }
+
+    fn unbooted(name: &str) -> Self {
         // Several clones may be tested on one machine at the same time; a lab's name has 15 letters at the most.
         let name = format!("{name:.7}-{}", std::process::id());
-        let lab = Self { name, folder: tempfile::tempdir().unwrap(), patience: Duration::from_secs(60) };
-        let boot = |words: &[&str]| {
-            let output = lab.lab_command(words).env("LAB_INCLUDE", packages).output().unwrap();
-            let run = text(output);
+        Self { name, folder: tempfile::tempdir().unwrap(), patience: Duration::from_secs(60) }
+    }
+
+    /// Boots hosts that have these packages too, for which there is an image of its own.
+    fn boot(&self, source: &[&str], packages: &str) {
+        let run = |words: &[&str]| {
+            let run = text(self.lab_command(words).env("LAB_INCLUDE", packages).output().unwrap());
             assert_eq!(run.status, 0, "{}", run.stderr);
         };
         if !packages.is_empty() {
-            boot(&["setup"]);
+            run(&["setup"]);
         }
-        boot(&[&["up"], source].concat());
-        lab
+        run(&[&["up"], source].concat());
     }
 
     /// Returns a command of the lab, to be run beside others.

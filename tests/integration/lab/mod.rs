@@ -14,6 +14,7 @@ mod kinds;
 mod libvirt;
 mod lockout;
 mod names;
+mod network;
 mod order;
 mod own_kernel;
 mod runs;
