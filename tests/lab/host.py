@@ -120,14 +120,17 @@ def own_nics(files: HostFiles) -> frozenset[str]:
     return frozenset(nic.name for nic in files.host.nics if f"Name={nic.name}" in lines)
 
 
-def start(files: HostFiles, namespace: str, mirror: Path) -> subprocess.Popen[bytes]:
-    """Boots a host and returns once its init runs. Its network must be there already."""
+def start(files: HostFiles, namespace: str, shown: dict[str, Path]) -> subprocess.Popen[bytes]:
+    """Boots a host and returns once its init runs. Its network must be there already.
+
+    `shown` are files and folders of the machine that the host sees and cannot change, by their paths there.
+    """
     command = ["systemd-nspawn", "--quiet", "--settings=no", "--boot", "--register=no", "--keep-unit",
                f"--directory={files.root}", f"--machine={files.container}", f"--hostname={files.host.name}",
                f"--network-namespace-path={NAMESPACES / namespace}", "--console=read-only",
                "--capability=all", f"--drop-capability={DROPPED_CAPABILITIES}", "--system-call-filter=@known",
                "--resolv-conf=off", "--timezone=off", "--link-journal=no",
-               f"--bind-ro={mirror}:{MIRROR_IN_HOST}", "--", "--show-status=yes"]
+               *(f"--bind-ro={path}:{place}" for place, path in shown.items()), "--", "--show-status=yes"]
     # Only net.* sysctls can be written; the others are the machine's own.
     environment = {"PATH": os.environ["PATH"], "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"}
     child = spawn(files, command, environment, files.container_record)

@@ -98,7 +98,8 @@ Options=ro,noload
 INSTALL = """mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
 mount -t proc proc "$2/root/proc"
 mount --bind "$2/debs" "$2/root/mnt"
-chroot "$2/root" sh -ec 'dpkg --force-unsafe-io --install /mnt/*.deb'
+# apt knows the order in which they can be installed, and needs nothing but them.
+chroot "$2/root" sh -ec 'apt-get -q --yes -o DPkg::Options::=--force-unsafe-io -o APT::Sandbox::User=root install /mnt/*.deb'
 """
 
 
@@ -139,18 +140,10 @@ class Image:
         if self.folder.is_dir():
             return False
         building = self.folder.with_suffix(".building")
-        for name in ("root", "upper", "work", "debs"):
-            (building / name).mkdir(parents=True)
-        mirror.download(building / "apt", building / "debs", list(PACKAGES))
-        # In mounts of its own, which are gone with it, however it ends.
-        run(["unshare", "--mount", "sh", "-ec", INSTALL, "sh", image.image_root(), building], "installing a kernel",
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"})
-        boot = building / "upper/boot"
+        build_layer(building, str(image.image_root()), PACKAGES, "installing a kernel")
+        boot = building / "layer/boot"
         for pattern, name in (("vmlinuz-*", "vmlinuz"), ("initrd.img-*", "initrd")):
             shutil.copy(next(boot.glob(pattern)), building / name)
-        for name in ("root", "work", "debs"):
-            shutil.rmtree(building / name)
-        (building / "upper").rename(building / "layer")
         building.rename(self.folder)
         return True
 
@@ -161,12 +154,25 @@ class Image:
         building = self.mirror.with_suffix(".building")
         source = mirror.mirror_root()
         size = sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
-        _make_file_system(building, source, size * 5 // 4 // 2**20 + 32, "making the mirror's disk", label=MIRROR_LABEL)
+        make_file_system(building, source, size * 5 // 4 // 2**20 + 32, "making the mirror's disk", label=MIRROR_LABEL)
         building.rename(self.mirror)
         return True
 
 
-def _make_file_system(path: Path, content: Path, mib: int, doing: str, label: str = "") -> None:
+def build_layer(building: Path, lower: str, packages: tuple[str, ...], doing: str) -> None:
+    """Installs packages over the layers `lower`, and leaves what came with them in the folder `layer`."""
+    for name in ("root", "upper", "work", "debs"):
+        (building / name).mkdir(parents=True)
+    mirror.download(building / "apt", building / "debs", list(packages))
+    # In mounts of its own, which are gone with it, however it ends.
+    run(["unshare", "--mount", "sh", "-ec", INSTALL, "sh", lower, building], doing,
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"})
+    for name in ("root", "work", "debs"):
+        shutil.rmtree(building / name)
+    (building / "upper").rename(building / "layer")
+
+
+def make_file_system(path: Path, content: Path, mib: int, doing: str, label: str = "") -> None:
     # Without a journal: a disk of the lab is never looked at again after the machine's own crash.
     run(["mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-L", label, "-d", content, path, f"{mib}M"], doing)
 
@@ -176,7 +182,7 @@ def make_disk(files: HostFiles, fabric: Fabric, login_key: str) -> None:
     host = files.host
     _write_ours(files, fabric, login_key)
     doing = f"making the disk of {host.name}"
-    _make_file_system(disk(files), files.root, DISK_MIB, doing)
+    make_file_system(disk(files), files.root, DISK_MIB, doing)
     run(["umount", files.root], doing)
     for name in ("upper", "work", "root"):
         shutil.rmtree(files.disk / name)
@@ -205,11 +211,11 @@ def _write_ours(files: HostFiles, fabric: Fabric, login_key: str) -> None:
     write_file(ours / "authorized_keys", login_key, 0o600)
     write_file(ours / "host_key", files.key.read_text(), 0o600)
     devices = "".join(f"{word}={_device_unit(nic.name)}\n" for nic in host.nics for word in ("Wants", "After"))
-    where = _mirror_unit()
+    mount, mount_text = mirror_mount()
     for name, text, target in (
         ("lab-network.service", NETWORK_UNIT.format(devices=devices, ours=OURS), "multi-user.target"),
         ("lab-exec.service", EXEC_UNIT.format(device=_device_unit(NIC_OF_EXEC), ours=OURS), "multi-user.target"),
-        (where, MIRROR_MOUNT.format(where=f"/{where.removesuffix('.mount').replace('-', '/')}"), "local-fs.target"),
+        (mount, mount_text, "local-fs.target"),
     ):
         write_file(units / name, text)
         wants = units / f"{target}.wants"
@@ -219,8 +225,9 @@ def _write_ours(files: HostFiles, fabric: Fabric, login_key: str) -> None:
     write_file(files.state / "exec_known_hosts", known)
 
 
-def _mirror_unit() -> str:
-    return f"{MIRROR_IN_HOST.strip('/').replace('/', '-')}.mount"
+def mirror_mount() -> tuple[str, str]:
+    """Returns the unit that mounts the mirror's disk: its name and its text."""
+    return f"{MIRROR_IN_HOST.strip('/').replace('/', '-')}.mount", MIRROR_MOUNT.format(where=MIRROR_IN_HOST)
 
 
 def _device_unit(nic: str) -> str:

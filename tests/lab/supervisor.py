@@ -21,7 +21,8 @@ import traceback
 from pathlib import Path
 
 import own_kernel
-from host import REBOOT_CODE, own_nics, start, stop
+from guest import IMAGES_IN_HOST
+from host import MIRROR_IN_HOST, REBOOT_CODE, own_nics, start, stop
 from process import LabError
 from state import Lab
 
@@ -33,7 +34,9 @@ class Supervisor:
         self.lab = lab
         self.fleet = lab.fleet()
         self.fabric = lab.fabric()
-        self.mirror = Path(json.loads(lab.base_file.read_text())["mirror"])
+        base = json.loads(lab.base_file.read_text())
+        images = {f"{IMAGES_IN_HOST}/{name}": Path(path) for name, path in base["images"].items()}
+        self.shown = {MIRROR_IN_HOST: Path(base["mirror"]), **images}
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         # One lock per host: a boot, a reboot and a kill of the same host wait for each other.
         self.locks = {host.name: threading.RLock() for host in self.fleet.hosts}
@@ -53,7 +56,7 @@ class Supervisor:
                 child = own_kernel.start(files, self.fabric)
             else:
                 self.fabric.plug(host, own_nics(files))
-                child = start(files, self.fabric.host_namespace(host), self.mirror)
+                child = start(files, self.fabric.host_namespace(host), self.shown)
             self.running[name] = child
         threading.Thread(target=self._watch, args=(name, child), daemon=True).start()
 
