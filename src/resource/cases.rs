@@ -159,6 +159,9 @@ fn write_steps(out: &mut String, word: &str, steps: &[Step]) {
     for step in steps {
         let payload = match &step.payload {
             StepPayload::None => String::new(),
+            StepPayload::Bytes(bytes) if bytes.0.contains(&0) => {
+                format!(" with {} bytes of the digest {}", bytes.0.len(), sha256(&bytes.0))
+            }
             StepPayload::Bytes(bytes) => format!(" with {:?}", String::from_utf8_lossy(&bytes.0)),
             StepPayload::File { path, size, .. } => format!(" with {size} bytes of {path}"),
             StepPayload::OutputOf(at) => format!(" with the output of step {at}"),

@@ -86,6 +86,7 @@ static KINDS: LazyLock<Vec<KindEntry>> = LazyLock::new(|| {
         KindEntry::of::<super::hostname::Hostname>(),
         KindEntry::of::<super::hosts_entry::HostsEntry>(),
         KindEntry::of::<super::kernel_module::KernelModule>(),
+        KindEntry::of::<super::libvirt::LibvirtDomain>(),
         KindEntry::of::<super::libvirt::LibvirtNetwork>(),
         KindEntry::of::<super::libvirt::LibvirtPool>(),
         KindEntry::of::<super::libvirt::LibvirtVolume>(),

@@ -6,8 +6,10 @@
 //! libvirt has added to it (UUID, MAC of a bridge, addresses) stays. XML reaches `virsh` on its standard input, is
 //! checked against libvirt's schema, and only then takes the place of the old.
 
+mod domain;
 mod network;
 mod pool;
+mod seed;
 mod volume;
 mod xml;
 
@@ -25,6 +27,7 @@ use crate::change::{AttributeChange, Attributes, Shown, Step};
 use crate::sh;
 use crate::shell::{Script, Word};
 
+pub use domain::LibvirtDomain;
 pub use network::LibvirtNetwork;
 pub use pool::LibvirtPool;
 pub use volume::LibvirtVolume;
@@ -175,7 +178,7 @@ fn find<K: Kind>(kind: &K, object: &Virt, answers: &Answers) -> Result<Option<Fo
             ObserveError::unexpected(kind, format!("its {what} definition: {error}{why}"))
         })
     };
-    let is_active = info("Active") == "yes" || info("State") == "running";
+    let is_active = info("Active") == "yes" || info("State") == "running" || !matches!(info("Id"), "" | "-");
     let stored = (info("Persistent") == "yes").then(|| read("stored", &state.stored)).transpose()?;
     let live = is_active.then(|| read("live", &state.live)).transpose()?;
     Ok(Some(Found { stored, live, autostart: matches!(info("Autostart"), "yes" | "enable") }))

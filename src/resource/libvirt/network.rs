@@ -646,7 +646,7 @@ pub(super) fn is_mac(text: &str) -> bool {
         && !text.contains('+')
 }
 
-fn is_host_name(text: &str) -> bool {
+pub(super) fn is_host_name(text: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty()
             && label.len() < 64

@@ -65,14 +65,14 @@ struct Image {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-enum Format {
+pub(super) enum Format {
     #[default]
     Qcow2,
     Raw,
 }
 
 impl Format {
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Format::Qcow2 => "qcow2",
             Format::Raw => "raw",
@@ -83,6 +83,16 @@ impl Format {
 /// A size in bytes, written with its unit: `512MiB`, `20GiB`, `1TiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Size(u64);
+
+impl Size {
+    pub(super) fn of(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn bytes(self) -> u64 {
+        self.0
+    }
+}
 
 const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 

@@ -15,6 +15,8 @@ use crate::shell::Script;
 /// An object of libvirt's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Virt {
+    /// A guest.
+    Domain(String),
     /// A virtual network.
     Network(String),
     /// A storage pool.
@@ -31,6 +33,7 @@ pub enum Virt {
 impl fmt::Display for Virt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Virt::Domain(name) => write!(f, "domain {name}"),
             Virt::Network(name) => write!(f, "network {name}"),
             Virt::Pool(name) => write!(f, "pool {name}"),
             Virt::Volume { pool, name } => write!(f, "volume {pool}/{name}"),
@@ -62,6 +65,7 @@ impl Virt {
     /// Returns what is asked, as commands of `virsh` with the name of each answer.
     fn commands(&self) -> Vec<(&'static str, String)> {
         let (verb, name) = match self {
+            Virt::Domain(name) => ("dom", name),
             Virt::Network(name) => ("net-", name),
             Virt::Pool(name) => ("pool-", name),
             Virt::Volume { pool, name } => {
@@ -69,10 +73,11 @@ impl Virt {
             }
         };
         let name = quoted(name);
+        let dump = if verb == "dom" { "dumpxml".to_owned() } else { format!("{verb}dumpxml") };
         let mut commands = vec![
             ("info", format!("{verb}info -- {name}")),
-            ("stored", format!("{verb}dumpxml --inactive -- {name}")),
-            ("live", format!("{verb}dumpxml -- {name}")),
+            ("stored", format!("{dump} --inactive -- {name}")),
+            ("live", format!("{dump} -- {name}")),
         ];
         if let Virt::Network(_) = self {
             commands.push(("ports", format!("net-port-list --uuid -- {name}")));
