@@ -56,6 +56,9 @@ struct SeedUser {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Lan {
+    /// What the guest calls the card. The default is for the guest's own rules to say.
+    #[serde(default)]
+    name: Option<String>,
     /// Its addresses with the length of their prefix; none with `dhcp`.
     #[serde(default)]
     addresses: Vec<String>,
@@ -188,13 +191,14 @@ fn network(cards: &[(String, Option<&Lan>)]) -> Value {
         });
         let card = object([
             ("match", Some(json!({"macaddress": mac}))),
+            ("set-name", lan.name.as_ref().map(|name| json!(name))),
             ("dhcp4", Some(json!(lan.dhcp))),
             ("addresses", given(&lan.addresses)),
             ("routes", gateway),
             ("nameservers", given(&lan.nameservers).map(|servers| json!({"addresses": servers}))),
             ("mtu", lan.mtu.map(|mtu| json!(mtu))),
         ]);
-        Some((format!("nic{at}"), card))
+        Some((lan.name.clone().unwrap_or_else(|| format!("nic{at}")), card))
     };
     let ethernets: Map<String, Value> = cards.iter().enumerate().filter_map(card).collect();
     json!({"version": 2, "ethernets": ethernets})
@@ -204,7 +208,12 @@ impl Lan {
     /// Returns what is wrong.
     pub(super) fn problems(&self) -> Vec<String> {
         let bad = self.addresses.iter().filter(|address| address.parse::<IpNet>().is_err());
-        bad.map(|address| format!("{address:?} is not an address with the length of its prefix")).collect()
+        let bad = bad.map(|address| format!("{address:?} is not an address with the length of its prefix"));
+        let is_name = |name: &str| {
+            (1..=15).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
+        };
+        let name = self.name.iter().filter(|name| !is_name(name)).map(|name| format!("{name:?} is no name of a card"));
+        bad.chain(name).collect()
     }
 }
 

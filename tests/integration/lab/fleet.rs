@@ -125,14 +125,15 @@ impl Lab {
         lab
     }
 
-    fn unbooted(name: &str) -> Self {
+    /// Returns a lab with a project of its own, and no hosts yet.
+    pub fn unbooted(name: &str) -> Self {
         // Several clones may be tested on one machine at the same time; a lab's name has 15 letters at the most.
         let name = format!("{name:.7}-{}", std::process::id());
         Self { name, folder: tempfile::tempdir().unwrap(), patience: Duration::from_secs(60) }
     }
 
     /// Boots hosts that have these packages too, for which there is an image of its own.
-    fn boot(&self, source: &[&str], packages: &str) {
+    pub fn boot(&self, source: &[&str], packages: &str) {
         let run = |words: &[&str]| {
             let run = text(self.lab_command(words).env("LAB_INCLUDE", packages).output().unwrap());
             assert_eq!(run.status, 0, "{}", run.stderr);
@@ -141,6 +142,29 @@ impl Lab {
             run(&["setup"]);
         }
         run(&[&["up"], source].concat());
+    }
+
+    /// Makes the image that hypervisors make machines of, where it is not there, and returns its digest.
+    pub fn guest_image(&self) -> String {
+        assert_eq!(self.lab(&["setup", "--guest-image"]).status, 0);
+        let cache = std::env::var_os("LAB_CACHE").map_or("/var/cache/provision-lab".into(), PathBuf::from);
+        let shown: Value = serde_json::from_str(&std::fs::read_to_string(cache.join("guest.json")).unwrap()).unwrap();
+        shown["sha256"].as_str().unwrap().to_owned()
+    }
+
+    /// Makes a key pair for a host, and returns the public key.
+    pub fn keygen(&self, path: &Path) -> String {
+        let made =
+            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"]).arg(path).status();
+        assert!(made.unwrap().success());
+        let public = std::fs::read_to_string(path.with_extension("pub")).unwrap();
+        public.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Returns the folder of the lab's state.
+    pub fn state(&self) -> PathBuf {
+        let labs = std::env::var_os("LAB_ROOT").map_or("/run/provision-lab".into(), PathBuf::from);
+        labs.join(&self.name)
     }
 
     /// Returns a command of the lab, to be run beside others.

@@ -9,6 +9,7 @@ mod control_plane;
 mod faults;
 mod firewall;
 mod fleet;
+mod guests;
 mod hypervisors;
 mod kinds;
 mod libvirt;

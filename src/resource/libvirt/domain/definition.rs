@@ -14,6 +14,7 @@ use crate::resource::libvirt::seed::FOLDER;
 use crate::resource::libvirt::volume::{Format, Size};
 use crate::resource::libvirt::xml::Element;
 use crate::resource::managed_file::sha256;
+use crate::resource::spec::HostPath;
 
 /// Elements of a definition that are described, or libvirt's own; any other was added by hand.
 const KNOWN: [&str; 24] = [
@@ -58,6 +59,9 @@ const KNOWN_DEVICES: [&str; 12] = [
     "tpm",
     "watchdog",
 ];
+
+/// What of a guest's operating system says with which kernel it starts.
+const BOOT: [&str; 3] = ["kernel", "initrd", "cmdline"];
 
 /// Where a disk is on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -254,6 +258,10 @@ impl LibvirtDomain {
         set("accelerator", json!(accelerator));
         set("machine", json!(self.family(domain.get_at("os/type", "machine").unwrap_or_default())));
         set("firmware", json!(firmware(domain)));
+        let booted: Vec<&str> = BOOT.iter().filter_map(|name| domain.text_at(&format!("os/{name}"))).collect();
+        if !booted.is_empty() {
+            set("boot", json!(booted.join(" ")));
+        }
         let cpu = domain.find("cpu");
         let mode = match cpu.and_then(|cpu| cpu.get("mode")) {
             // What runs of a `host-model` is spelled out.
@@ -376,6 +384,19 @@ impl LibvirtDomain {
         domain.attributes.shift_remove("id");
         domain.attributes.insert("type".to_owned(), self.accelerator.kind().to_owned());
         domain.children.retain(|child| KNOWN.contains(&child.name.as_str()));
+        if let Some(os) = domain.children.iter_mut().find(|child| child.name == "os") {
+            os.children.retain(|child| !BOOT.contains(&child.name.as_str()));
+            let at = os.children.iter().position(|child| child.name == "boot").unwrap_or(os.children.len());
+            let boot = self.boot.iter().flat_map(|boot| {
+                let texts = [
+                    Some(boot.kernel.as_str()),
+                    boot.initrd.as_ref().map(HostPath::as_str),
+                    boot.command_line.as_deref(),
+                ];
+                BOOT.into_iter().zip(texts).filter_map(|(name, text)| Some(Element::of_text(name, text?)))
+            });
+            os.children.splice(at..at, boot);
+        }
         let kib = |name: &str, bytes: u64| Element::of_text(name, &(bytes / 1024).to_string()).with("unit", "KiB");
         domain.replace("memory", vec![kib("memory", self.most_bytes())]);
         domain.replace("currentMemory", vec![kib("currentMemory", self.bytes())]);

@@ -30,6 +30,9 @@ pub struct LibvirtDomain {
     /// `bios`, `uefi`, or `uefi-secure` with Secure Boot and the usual keys enrolled. UEFI needs the package `ovmf` on the host.
     #[serde(default)]
     pub(super) firmware: Firmware,
+    /// A kernel of the host's that it starts with, where its disk has no boot loader.
+    #[serde(default)]
+    pub(super) boot: Option<DirectBoot>,
     /// The processor that the guest sees. The default is `host-passthrough` with `kvm` and `maximum` with `tcg`.
     #[serde(default)]
     pub(super) cpu: Option<Cpu>,
@@ -151,6 +154,20 @@ impl Cpu {
             Cpu::Maximum => "maximum",
         }
     }
+}
+
+/// A kernel that a guest starts with, as files of the host.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DirectBoot {
+    /// The kernel.
+    pub(super) kernel: HostPath,
+    /// What is in its memory at first.
+    #[serde(default)]
+    pub(super) initrd: Option<HostPath>,
+    /// What it is told, such as `root=/dev/vda console=ttyS0`.
+    #[serde(default)]
+    pub(super) command_line: Option<String>,
 }
 
 /// How processors are arranged.
