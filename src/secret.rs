@@ -11,6 +11,9 @@ use secrecy::{ExposeSecret, SecretString};
 /// What stands for a secret in every output.
 pub const SENSITIVE: &str = "(sensitive)";
 
+/// Stands for a secret that was not looked up, so that who may not read it can validate.
+pub const NOT_LOOKED_UP: &str = "(secret)";
+
 /// The secrets of this run, shared by all who print.
 #[derive(Clone, Default)]
 pub struct Vault(Arc<RwLock<Vec<SecretString>>>);

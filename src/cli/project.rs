@@ -21,7 +21,7 @@ use crate::model::selector::Selector;
 use crate::plan::Contents;
 use crate::plan::bind::{Binder, Bound, HostInput, Known, Tags};
 use crate::plan::order::{self, Order};
-use crate::secret::Vault;
+use crate::secret::{NOT_LOOKED_UP, Vault};
 use crate::template::{Renderer, has_expression};
 
 /// Whether secrets are looked up.
@@ -292,7 +292,7 @@ fn context_of(
 
 fn without_secrets(value: Value) -> Value {
     if crate::model::vars::SecretRef::of(&value).is_some() {
-        return Value::from("(secret)");
+        return Value::from(NOT_LOOKED_UP);
     }
     match value {
         Value::Array(items) => items.into_iter().map(without_secrets).collect(),

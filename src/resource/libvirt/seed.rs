@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::VirtName;
 use crate::resource::managed_file::sha256;
 use crate::resource::spec::AccountName;
+use crate::secret::NOT_LOOKED_UP;
 
 /// What cloud-init in a guest is told. When any of it changes, the guest is a new instance to cloud-init, which does all of it
 /// again at the next start.
@@ -115,7 +116,8 @@ impl CloudInit {
     /// Returns what is wrong.
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        if self.ssh_host_key.as_deref().is_some_and(|key| algorithm(key).is_none()) {
+        let key = self.ssh_host_key.as_deref().filter(|key| *key != NOT_LOOKED_UP);
+        if key.is_some_and(|key| algorithm(key).is_none()) {
             problems.push("`ssh_host_key` is not a private key of OpenSSH's without a passphrase".to_owned());
         }
         if let Some(name) = self.hostname.as_deref().filter(|name| !super::network::is_host_name(name)) {
