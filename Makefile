@@ -1,9 +1,10 @@
 # What one does with a clone. `make demo` and `make test` install what they need.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test check bench bench-quick bench-full lab-setup lab-up lab-down lab-status
+.PHONY: help demo demo-machines demo-down test check bench bench-quick bench-full lab-setup lab-up lab-down lab-status
 
 help:
 	@echo 'make demo        boot 8 Debian hosts on this machine and configure them (root)'
+	@echo 'make demo-machines  the same with a real virtual machine among them, which takes some minutes'
 	@echo 'make demo-down   take them down'
 	@echo 'make test        run all tests; those on real hosts need root'
 	@echo 'make check       formatting, lints, documentation, licences'
@@ -13,8 +14,12 @@ help:
 demo:
 	@scripts/demo
 
+demo-machines:
+	@scripts/demo-machines
+
 demo-down lab-down:
 	@tests/lab/lab down --name demo
+	@tests/lab/lab down --name machines
 
 test:
 	@scripts/test
