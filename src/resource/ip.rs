@@ -29,6 +29,14 @@ pub fn routes_query() -> Query {
     ask(ROUTES, "ip -j -4 route show table all; echo; ip -j -6 route show table all 2>/dev/null || echo '[]'")
 }
 
+/// Where the answer on the rules of routing is found.
+pub const RULES: &str = "network-rules";
+
+/// Returns the question for the rules of routing, those of IPv4 first.
+pub fn rules_query() -> Query {
+    ask(RULES, "ip -j -4 rule show; echo; ip -j -6 rule show 2>/dev/null || echo '[]'")
+}
+
 fn ask(key: &str, script: &'static str) -> Query {
     Query::Snippet { key: key.to_owned(), tools: vec![("ip", "iproute2")], script: Script::constant(script) }
 }
@@ -133,6 +141,62 @@ pub struct IpHop {
     pub gateway: Option<IpAddr>,
     /// The link.
     pub dev: Option<String>,
+}
+
+/// A rule of routing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IpRule {
+    /// Its place among the rules of its family.
+    pub priority: u32,
+    /// Whether it is of IPv6.
+    pub is_v6: bool,
+    /// The network that the packets come from.
+    pub from: Option<IpNet>,
+    /// The network that they go to.
+    pub to: Option<IpNet>,
+    /// Their mark.
+    pub mark: Option<u32>,
+    /// The table's number, or the name of one of the three that have one.
+    pub table: String,
+}
+
+/// Reads the answer on the rules. What speaks of more than networks and a mark is left out.
+///
+/// # Errors
+/// The text says what is wrong with it.
+pub fn rules(text: &str) -> Result<Vec<IpRule>, String> {
+    let mut rules = Vec::new();
+    let lists = text.lines().filter(|line| line.starts_with('['));
+    for (list, is_v6) in lists.zip([false, true]) {
+        let raw: Vec<serde_json::Map<String, Value>> =
+            serde_json::from_str(list).map_err(|error| format!("`ip -j rule`: {error}"))?;
+        for rule in raw {
+            let text = |key: &str| rule.get(key).map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
+            let network = |address: &str, length: &str| {
+                let address: IpAddr = text(address)?.parse().ok()?;
+                let length = rule.get(length).and_then(Value::as_u64).and_then(|length| u8::try_from(length).ok());
+                length.map_or(Some(IpNet::from(address)), |length| IpNet::new(address, length).ok())
+            };
+            let mark = |text: String| match text.strip_prefix("0x") {
+                Some(digits) => u32::from_str_radix(digits, 16).ok(),
+                None => text.parse().ok(),
+            };
+            let usual = ["priority", "src", "srclen", "dst", "dstlen", "fwmark", "table", "protocol"];
+            let Some(priority) = text("priority").and_then(|text| text.parse().ok()) else { continue };
+            if rule.keys().any(|key| !usual.contains(&key.as_str())) {
+                continue;
+            }
+            rules.push(IpRule {
+                priority,
+                is_v6,
+                from: network("src", "srclen"),
+                to: network("dst", "dstlen"),
+                mark: text("fwmark").and_then(mark),
+                table: text("table").unwrap_or_default(),
+            });
+        }
+    }
+    Ok(rules)
 }
 
 /// Reads the answer on the links.

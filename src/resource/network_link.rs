@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use self::live::{Live, UNIT, differences, ends_query, managed_query};
+use self::live::{Live, UNIT, differences, ends_query, ifupdown_query, managed_query, tunnel_query};
 use self::scripts::{Becomes, Kept, Settings};
 use self::wanted::Wanted;
 use super::managed_file::{ManagedFile, ObservedFile};
@@ -25,7 +25,7 @@ use super::read::{Answers, Query};
 use super::spec::{HostPath, Presence};
 use super::{Claim, Content, Input, Kind, ObserveError, SpecProblem, ip};
 use crate::change::{Action, AttributeChange, Change, Shown, Step};
-use crate::model::inventory::{LinkAddress, LinkRoute, LinkSort, LinkView};
+use crate::model::inventory::{LinkAddress, LinkRoute, LinkRule, LinkSort, LinkView, Mac};
 use crate::model::node::OneOrMany;
 
 /// A link of the host. What the inventory's `interfaces` say of it holds, and these arguments add to it.
@@ -43,6 +43,9 @@ pub struct NetworkLink {
     /// Whether it has the default route, where its network is the first of the host's that has a `gateway`.
     #[serde(default = "yes")]
     default_route: bool,
+    /// Further rules of routing: which packets look into which table.
+    #[serde(default)]
+    rules: Vec<LinkRule>,
     /// Further servers of names, for systemd-resolved.
     #[serde(default)]
     #[schemars(with = "OneOrMany<String>")]
@@ -56,11 +59,26 @@ pub struct NetworkLink {
     /// Whether more addresses and routes come from DHCP.
     #[serde(default)]
     dhcp: Dhcp,
+    /// The card that has this name from the next boot on, where the kernel would give it another.
+    #[serde(default, rename = "match")]
+    card: Option<CardMatch>,
     /// Whether it is configured. What is absent loses its addresses, and is removed where it is not a card.
     #[serde(default)]
     state: Presence,
     #[serde(skip)]
     link: Option<LinkView>,
+}
+
+/// What a card is known by, whatever its name.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CardMatch {
+    /// Its permanent hardware address.
+    #[serde(default)]
+    mac: Option<Mac>,
+    /// Where it is plugged in, such as `pci-0000:3b:00.0`; `udevadm info` says it as `ID_PATH`.
+    #[serde(default)]
+    path: Option<String>,
 }
 
 fn yes() -> bool {
@@ -101,6 +119,10 @@ pub struct ObservedLink {
     settings: ObservedFile,
     network: ObservedFile,
     netdev: ObservedFile,
+    /// What gives a card its name at boot.
+    name: ObservedFile,
+    /// The private key of a tunnel, whose content nobody reads.
+    key: ObservedFile,
 }
 
 /// Where networkd is told how to treat what others do.
@@ -127,15 +149,58 @@ impl NetworkLink {
         Some(ManagedFile::of_root(HostPath::of(self.path("netdev")), content, 0o644))
     }
 
+    /// Returns what of the card's name at the next boot is to be changed.
+    fn diff_name(&self, observed: &ObservedLink) -> Change {
+        let path = HostPath::of(self.path("link"));
+        let Some(card) = &self.card else { return super::managed_file::diff_absent(&path, self.id(), &observed.name) };
+        let folder = path.folder().to_owned();
+        in_folder(
+            ManagedFile::of_root(path, render::link(&self.name, card), 0o644).diff(self.id(), &observed.name),
+            &folder,
+        )
+    }
+
+    /// Returns the private key of a tunnel, with what may look at it; none for other links.
+    fn key(&self) -> Option<ManagedFile> {
+        let sort = self.link.as_ref().map(|link| &link.sort);
+        matches!(sort, Some(LinkSort::Wireguard { .. })).then(|| ManagedFile {
+            content: None,
+            group: Some("systemd-network".to_owned()),
+            ..ManagedFile::of_root(HostPath::of(render::key_path(&self.name)), "", 0o640)
+        })
+    }
+
     /// Returns the files that a change of it may touch.
-    fn files(&self) -> [String; 3] {
-        [SETTINGS.to_owned(), self.path("netdev"), self.path("network")]
+    fn files(&self, observed: &ObservedLink) -> Vec<String> {
+        let key = (self.key().is_some() || self.state.is_absent()).then(|| render::key_path(&self.name));
+        [SETTINGS.to_owned(), self.path("netdev"), self.path("network"), self.path("link")]
+            .into_iter()
+            .chain(key)
+            .chain(observed.live.ifupdown.iter().cloned())
+            .collect()
+    }
+
+    /// Returns what of the private key is to be changed: it is made where there is none, and never made anew.
+    fn diff_key(&self, observed: &ObservedFile) -> Change {
+        match self.key() {
+            None => Change::no_op(self.id(), "it has no key"),
+            Some(key) if observed.is_there() => key.diff(self.id(), observed),
+            Some(key) => {
+                let path = key.path.as_str();
+                let mut change = key.diff(self.id(), observed);
+                change.steps.clear();
+                let made = Step::new(format!("make the private key {path}"), scripts::make_key(path));
+                in_folder(change.step(made), key.path.folder())
+            }
+        }
     }
 
     /// Gives a change what all of them have: the link's state is kept first, and comes back with the files.
-    fn protected(&self, mut change: Change, becomes: Becomes, last: Step) -> Change {
-        let files = self.files();
-        let kept = Kept { name: &self.name, files: &files, becomes };
+    fn protected(&self, observed: &ObservedLink, mut change: Change, becomes: Becomes, last: Step) -> Change {
+        let files = self.files(observed);
+        let rules = Wanted::of(self).rules;
+        let priorities: Vec<String> = rules.iter().map(|rule| rule.priority.to_string()).collect();
+        let kept = Kept { name: &self.name, files: &files, priorities: &priorities, becomes };
         change.steps.insert(0, Step::new(format!("keep what {} has", self.name), kept.save()));
         let back = Step::new(format!("bring back what {} had", self.name), kept.restore());
         change.step(last).reversed_by(vec![back]).guarded_by(kept.guard())
@@ -145,8 +210,12 @@ impl NetworkLink {
         let path = |ending| HostPath::of(self.path(ending));
         let removed = |path: &HostPath, found: &ObservedFile| super::managed_file::diff_absent(path, self.id(), found);
         let (network, netdev) = (path("network"), path("netdev"));
-        let parts =
-            vec![("network", removed(&network, &observed.network)), ("netdev", removed(&netdev, &observed.netdev))];
+        let parts = vec![
+            ("network", removed(&network, &observed.network)),
+            ("netdev", removed(&netdev, &observed.netdev)),
+            ("key", removed(&path("key"), &observed.key)),
+            ("name", removed(&path("link"), &observed.name)),
+        ];
         let mut change = join(self.id(), parts);
         let is_made =
             self.link.as_ref().is_some_and(|link| link.sort != LinkSort::Physical) || observed.netdev.is_there();
@@ -164,7 +233,7 @@ impl NetworkLink {
         change.reason = "it must not be configured".to_owned();
         let forget = scripts::forget(&self.name, is_made);
         let becomes = if is_made { Becomes::Another } else { Becomes::Changed };
-        self.protected(change, becomes, Step::new(format!("have networkd forget {}", self.name), forget))
+        self.protected(observed, change, becomes, Step::new(format!("have networkd forget {}", self.name), forget))
     }
 }
 
@@ -201,6 +270,23 @@ impl Kind for NetworkLink {
         for route in &self.routes {
             problems.extend(route.problem().map(|problem| SpecProblem::new("routes", problem)));
         }
+        if let Some(CardMatch { mac, path }) = &self.card {
+            let is_path = |path: &String| {
+                !path.is_empty() && path.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:/+".contains(c))
+            };
+            if mac.is_none() && path.is_none() {
+                problems.push(SpecProblem::new("match", "it says neither the `mac` nor the `path` of the card"));
+            }
+            if let Some(path) = path.as_ref().filter(|path| !is_path(path)) {
+                problems.push(SpecProblem::new(
+                    "match",
+                    format!("{path:?} is no path of a card such as `pci-0000:3b:00.0`"),
+                ));
+            }
+        }
+        for rule in &self.rules {
+            problems.extend(rule.problem().map(|problem| SpecProblem::new("rules", problem)));
+        }
         if let Some(mtu) = self.mtu
             && !(68..=65535).contains(&mtu)
         {
@@ -218,7 +304,7 @@ impl Kind for NetworkLink {
     }
 
     fn claims(&self) -> Vec<Claim> {
-        let paths = [self.path("network"), self.path("netdev")].map(Claim::Path);
+        let paths = ["network", "netdev", "link", "key"].map(|ending| Claim::Path(self.path(ending)));
         std::iter::once(Claim::Resource(self.id())).chain(paths).collect()
     }
 
@@ -235,9 +321,25 @@ impl Kind for NetworkLink {
 
     fn queries(&self) -> Vec<Query> {
         let wanted = Wanted::of(self);
-        let mut queries = vec![ip::links_query(), ip::routes_query(), managed_query(), Query::Unit(UNIT.to_owned())];
+        let mut queries = vec![
+            ip::links_query(),
+            ip::routes_query(),
+            managed_query(),
+            ifupdown_query(),
+            Query::Unit(UNIT.to_owned()),
+        ];
         queries.extend(Self::settings().queries(true));
         queries.extend(self.network(&wanted).queries(true));
+        queries.push(Query::Path(self.path("link"), super::read::Want::Content));
+        if !wanted.rules.is_empty() {
+            queries.push(ip::rules_query());
+        }
+        if self.key().is_some() {
+            queries.push(tunnel_query(&self.name));
+        }
+        if self.key().is_some() || self.state.is_absent() {
+            queries.push(Query::Path(render::key_path(&self.name), super::read::Want::Metadata));
+        }
         if !render::ends(&wanted.sort).is_empty() {
             queries.push(ends_query(&self.name));
         }
@@ -253,10 +355,12 @@ impl Kind for NetworkLink {
             let (tool, package) = ("ip".to_owned(), "iproute2".to_owned());
             return Err(ObserveError::MissingTool { id: self.id(), tool, package });
         }
-        let live = live::read(answers, &self.name, self.dhcp).map_err(|what| ObserveError::unexpected(self, what))?;
+        let live = live::read(answers, &Wanted::of(self)).map_err(|what| ObserveError::unexpected(self, what))?;
         let found = |path: &str| super::managed_file::observe_path(path, answers);
         let (network, netdev) = (found(&self.path("network")), found(&self.path("netdev")));
-        Ok(ObservedLink { live, settings: found(SETTINGS), network, netdev })
+        let key = found(&render::key_path(&self.name));
+        let name = found(&self.path("link"));
+        Ok(ObservedLink { live, settings: found(SETTINGS), network, netdev, name, key })
     }
 
     fn diff(&self, observed: &ObservedLink) -> Change {
@@ -264,6 +368,11 @@ impl Kind for NetworkLink {
             return self.diff_absent(observed);
         }
         let wanted = Wanted::of(self);
+        let name = self.diff_name(observed);
+        if self.card.is_some() && wanted.is_physical() && observed.live.link.is_none() {
+            let reason = format!("there is no {} yet: the card has the name from the next boot on", self.name);
+            return if name.is_no_op() { Change::no_op(self.id(), reason) } else { name.because(reason) };
+        }
         let file = self.network(&wanted);
         let settings = Self::settings();
         let settings = in_folder(settings.diff(self.id(), &observed.settings), settings.path.folder());
@@ -274,8 +383,15 @@ impl Kind for NetworkLink {
             // A card is not made: a file that would make a link of its name is in the way.
             None => super::managed_file::diff_absent(&HostPath::of(self.path("netdev")), self.id(), &observed.netdev),
         };
-        let differences = differences(&wanted, &observed.live, file.path.as_str());
-        let is_right = settings.is_no_op() && netdev.is_no_op() && network.is_no_op();
+        let mut differences = differences(&wanted, &observed.live, file.path.as_str());
+        let key = self.diff_key(&observed.key);
+        if self.key().is_some() && observed.live.link.is_some() && !(netdev.is_no_op() && observed.key.is_there()) {
+            // networkd reads what a tunnel is made of when it makes it, and not again.
+            let what = if observed.key.is_there() { "settings" } else { "key" };
+            differences.only_new.push(what.to_owned());
+        }
+        let is_files_right = settings.is_no_op() && netdev.is_no_op() && network.is_no_op() && key.is_no_op();
+        let is_right = is_files_right && name.is_no_op();
         if is_right && differences.attributes.is_empty() {
             let what = match (wanted.addresses.len(), wanted.routes.len()) {
                 (0, 0) => "the link is as wanted".to_owned(),
@@ -291,9 +407,18 @@ impl Kind for NetworkLink {
                     format!("its {} {verb} live and in its file, and no others", listed(&parts))
                 }
             };
-            return Change::no_op(self.id(), what);
+            let key = observed.live.link.as_ref().and_then(|found| found.special.get("public key"));
+            return Change::no_op(
+                self.id(),
+                match key {
+                    Some(key) => format!("{what}; its public key is {key}"),
+                    None => what,
+                },
+            );
         }
-        let parts = vec![("network", network), ("netdev", netdev), ("settings", settings)];
+        let is_name_alone = is_files_right && differences.attributes.is_empty();
+        let parts =
+            vec![("key", key), ("network", network), ("netdev", netdev), ("name", name), ("settings", settings)];
         let mut change = join(self.id(), parts);
         // Of a file that is new nobody wonders about the owner.
         change.attributes.retain(|attribute| attribute.name.ends_with("content") || attribute.before != Shown::Absent);
@@ -305,6 +430,7 @@ impl Kind for NetworkLink {
                 format!("the host has no such interface; it has {}", listed(&observed.live.names))
             }
             (false, _) => "it is not there".to_owned(),
+            (true, []) if is_name_alone => "its card is known by another sign from the next boot on".to_owned(),
             (true, []) => "its files are not as wanted".to_owned(),
             (true, names) => format!("to be changed live: {}", listed(names)),
         };
@@ -320,6 +446,11 @@ impl Kind for NetworkLink {
         }
         let script = scripts::configure(&wanted, &differences, file.path.as_str(), is_new_to_networkd);
         let last = Step::new(format!("have networkd configure {}", self.name), script).within(120);
-        self.protected(change, becomes, last)
+        for path in &observed.live.ifupdown {
+            change
+                .steps
+                .push(Step::new(format!("take {} out of {path}", self.name), scripts::take_out(&self.name, path)));
+        }
+        self.protected(observed, change, becomes, last)
     }
 }

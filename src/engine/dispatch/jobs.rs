@@ -66,8 +66,12 @@ impl Dispatcher<'_> {
                 let title = work.steps.get(*step).map(|step| step.title.clone()).unwrap_or_default();
                 listener(Event::Step { addr: work.addr.clone(), title });
             }
-            HostMessage::StepEnded { work, status, output, .. } => {
-                report.ends.entry(*work).or_default().push((*status, output.clone()));
+            HostMessage::StepEnded { work, step, status, output } => {
+                // Who confirms a window is told all ends once more, also those that came before the session was lost.
+                let ends = report.ends.entry(*work).or_default();
+                if ends.len() == *step {
+                    ends.push((*status, output.clone()));
+                }
             }
             _ => {}
         });

@@ -485,10 +485,16 @@ impl Check<'_> {
             let help = format!("the kernel takes up to {MAX_INTERFACE_NAME} characters, without spaces, `/` and `:`");
             self.error_with_help("invalid-name", name.span, message, help);
         }
-        let sorts =
-            [interface.bond.is_some(), interface.vlan.is_some(), interface.bridge.is_some(), interface.vxlan.is_some()];
+        let sorts = [
+            interface.bond.is_some(),
+            interface.vlan.is_some(),
+            interface.bridge.is_some(),
+            interface.vxlan.is_some(),
+            interface.wireguard.is_some(),
+            interface.dummy,
+        ];
         if sorts.iter().filter(|sort| **sort).count() > 1 {
-            let message = format!("`{name}` is more than one of bond, VLAN, bridge and VXLAN");
+            let message = format!("`{name}` is more than one of bond, VLAN, bridge, VXLAN, WireGuard and dummy");
             self.error("invalid-value", name.span, message);
         }
         if let Some(mtu) = &interface.mtu {
@@ -525,6 +531,16 @@ impl Check<'_> {
         for route in &interface.routes {
             if let Some(problem) = route.problem() {
                 self.error("invalid-value", route.span, problem);
+            }
+        }
+        for rule in &interface.rules {
+            if let Some(problem) = rule.problem() {
+                self.error("invalid-value", rule.span, problem);
+            }
+        }
+        for peer in interface.wireguard.iter().flat_map(|wireguard| &wireguard.peers) {
+            if let Some(problem) = peer.problem() {
+                self.error("invalid-value", peer.span, problem);
             }
         }
         let Some(address) = &interface.address else { return };

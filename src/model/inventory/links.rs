@@ -9,7 +9,7 @@ use indexmap::{IndexMap, IndexSet};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{BondMode, Destination, Host, Interface, Inventory, LinkRoute, Network};
+use super::{BondMode, Destination, Host, Interface, Inventory, LinkRoute, LinkRule, Network, WireguardPeer};
 use crate::model::node::Spanned;
 
 /// What the inventory says of one link of a host.
@@ -28,6 +28,8 @@ pub struct LinkView {
     pub gateways: Vec<IpAddr>,
     /// Further routes over it.
     pub routes: Vec<LinkRoute>,
+    /// Which packets look into which routing table.
+    pub rules: Vec<LinkRule>,
     /// The servers of names that are asked over it.
     pub dns: Vec<IpAddr>,
     /// The bond or bridge that it is part of.
@@ -73,6 +75,15 @@ pub enum LinkSort {
         /// Whether it remembers behind which end an address is.
         learning: bool,
     },
+    /// A link with nothing behind it.
+    Dummy,
+    /// An encrypted tunnel.
+    Wireguard {
+        /// The UDP port on which it listens.
+        port: Option<u16>,
+        /// The other ends.
+        peers: Vec<WireguardPeer>,
+    },
 }
 
 /// What a link is part of.
@@ -110,6 +121,43 @@ impl LinkRoute {
             }
         }
         (self.onlink && self.via.is_none()).then(|| "`onlink` speaks of a router, and there is none".to_owned())
+    }
+}
+
+/// The first and the last priority that a rule may have: those around them are the kernel's own.
+const RULE_PRIORITIES: std::ops::RangeInclusive<u32> = 1..=32765;
+
+impl LinkRule {
+    /// Returns whether it is of IPv6; one that names no network is of IPv4.
+    pub fn is_v6(&self) -> bool {
+        self.from.or(self.to).is_some_and(|network| network.0.addr().is_ipv6())
+    }
+
+    /// Returns what is wrong with it.
+    pub fn problem(&self) -> Option<String> {
+        if let (Some(from), Some(to)) = (self.from, self.to)
+            && from.0.addr().is_ipv4() != to.0.addr().is_ipv4()
+        {
+            return Some(format!("{from} and {to} are of different families"));
+        }
+        if !RULE_PRIORITIES.contains(&self.priority) {
+            let (first, last) = (RULE_PRIORITIES.start(), RULE_PRIORITIES.end());
+            return Some(format!("the priority of a rule is from {first} to {last}, found {}", self.priority));
+        }
+        (self.table == 0).then(|| "there is no routing table 0".to_owned())
+    }
+}
+
+impl WireguardPeer {
+    /// Returns what is wrong with it.
+    pub fn problem(&self) -> Option<String> {
+        let key = &self.public_key;
+        // 32 bytes in base64: the last letter but one has two bits that mean nothing.
+        let is_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
+        let is_key = key.len() == 44
+            && key.strip_suffix('=').is_some_and(|rest| rest.chars().all(is_base64))
+            && key.get(42..43).is_some_and(|last| "AEIMQUYcgkosw048".contains(last));
+        (!is_key).then(|| format!("{key:?} is no public key: that is 44 letters, as `wg show NAME public-key` says it"))
     }
 }
 
@@ -159,6 +207,7 @@ impl Inventory {
             mtu: interface.mtu.or(network.and_then(|network| network.mtu)).map(|mtu| mtu.value),
             gateways: gateways.map(|(_, gateway)| gateway).collect(),
             routes: interface.routes.iter().map(|route| route.value.clone()).collect(),
+            rules: interface.rules.iter().map(|rule| rule.value.clone()).collect(),
             dns: interface.dns.iter().map(|server| server.value).collect(),
             part_of,
             vlans: carried.map(|(name, _)| name.to_owned()).collect(),
@@ -237,7 +286,11 @@ fn sort_of(name: &str, interface: &Interface, network: Option<&Network>) -> Link
             learning: vxlan.learning.unwrap_or(true),
         };
     }
-    LinkSort::Physical
+    if let Some(wireguard) = &interface.wireguard {
+        let peers = wireguard.peers.iter().map(|peer| peer.value.clone()).collect();
+        return LinkSort::Wireguard { port: wireguard.port, peers };
+    }
+    if interface.dummy { LinkSort::Dummy } else { LinkSort::Physical }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! The documentation of these fields is what the JSON Schema shows. A field that a check may have to point at is
 //! [`Spanned`].
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use camino::Utf8PathBuf;
 use indexmap::IndexMap;
@@ -543,6 +543,8 @@ pub struct Interface {
     pub addresses: OneOrMany<Spanned<LinkAddress>>,
     /// Further routes over it; the default route is that of the first interface whose network has a `gateway`.
     pub routes: Vec<Spanned<LinkRoute>>,
+    /// Which packets look into which routing table.
+    pub rules: Vec<Spanned<LinkRule>>,
     /// The servers that are asked for names over it.
     #[schemars(with = "OneOrMany<String>")]
     pub dns: OneOrMany<Spanned<IpAddr>>,
@@ -558,6 +560,10 @@ pub struct Interface {
     pub bridge: Option<Bridge>,
     /// A network tunnelled over another.
     pub vxlan: Option<Vxlan>,
+    /// Whether it is a link with nothing behind it, for addresses that are on no wire.
+    pub dummy: bool,
+    /// An encrypted tunnel.
+    pub wireguard: Option<Wireguard>,
     /// Where the cable goes.
     pub cable: Option<Cable>,
     /// What it is for, in words.
@@ -587,6 +593,52 @@ pub struct LinkRoute {
     /// Whether the router is on the link although no network of it says so.
     #[serde(default)]
     pub onlink: bool,
+}
+
+/// A rule of routing: packets that it speaks of look into a table of their own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LinkRule {
+    /// The address or network that the packets come from; any where it says nothing.
+    #[serde(default)]
+    pub from: Option<AddressOrCidr>,
+    /// The address or network that they go to; any where it says nothing.
+    #[serde(default)]
+    pub to: Option<AddressOrCidr>,
+    /// The mark that a firewall gave them.
+    #[serde(default)]
+    pub mark: Option<u32>,
+    /// The routing table, by number.
+    pub table: u32,
+    /// Its place among the host's rules: the lowest is looked at first.
+    pub priority: u32,
+}
+
+/// An encrypted tunnel. The host makes its private key, and nobody else ever sees it.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Wireguard {
+    /// The UDP port on which it listens; one that the kernel chooses where nothing says otherwise.
+    pub port: Option<u16>,
+    /// The other ends.
+    pub peers: Vec<Spanned<WireguardPeer>>,
+}
+
+/// The other end of an encrypted tunnel.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WireguardPeer {
+    /// Its public key, as `wg show NAME public-key` says it there.
+    pub public_key: String,
+    /// The address and port by which it is reached first, such as `192.0.2.7:51820`; none where it always speaks first.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub endpoint: Option<SocketAddr>,
+    /// The networks that are behind it. A route over the tunnel is said in `routes`.
+    pub allowed: Vec<AddressOrCidr>,
+    /// After how many seconds of silence it is spoken to, so that a firewall between keeps the way open.
+    #[serde(default)]
+    pub keepalive: Option<u16>,
 }
 
 /// Several interfaces as one.

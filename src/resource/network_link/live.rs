@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::Dhcp;
 use super::render::ends;
-use super::wanted::{Wanted, Way, broadcast};
+use super::wanted::{Wanted, Way, broadcast, rule_words};
 use crate::change::{AttributeChange, Shown};
-use crate::model::inventory::{LinkSort, PartOf};
-use crate::resource::ip::{self, IpLink};
+use crate::model::inventory::{AddressOrCidr, LinkRule, LinkSort, PartOf, WireguardPeer};
+use crate::resource::ip::{self, IpLink, IpRule};
 use crate::resource::read::{Answers, Query, UnitState};
 use crate::sh;
 use crate::shell::Script;
@@ -32,6 +32,18 @@ pub(super) fn managed_query() -> Query {
 done"#,
     );
     Query::Snippet { key: MANAGED.to_owned(), tools: Vec::new(), script }
+}
+
+const IFUPDOWN: &str = "ifupdown-links";
+
+/// Returns the question for the links that ifupdown would configure at boot, each with the file that says so.
+pub(super) fn ifupdown_query() -> Query {
+    let script = Script::constant(
+        r#"for _f in /etc/network/interfaces /etc/network/interfaces.d/*; do
+  [ ! -f "$_f" ] || while read -r _w _n _l; do [ "$_w" != iface ] || printf '%s %s\n' "$_n" "$_f"; done <"$_f"
+done"#,
+    );
+    Query::Snippet { key: IFUPDOWN.to_owned(), tools: Vec::new(), script }
 }
 
 /// Where the answer on a tunnel's ends is found.
@@ -57,6 +69,48 @@ fn read_ends(answers: &Answers, name: &str) -> BTreeSet<IpAddr> {
     entries.into_iter().filter(|entry| entry.mac == "00:00:00:00:00:00").filter_map(|entry| entry.dst).collect()
 }
 
+/// Where the answer on an encrypted tunnel is found.
+fn tunnel_key(name: &str) -> String {
+    format!("link-wireguard-{name}")
+}
+
+/// Returns the question for an encrypted tunnel: its own public key and port, then each peer with what is behind it. Private
+/// and preshared keys stay on the host.
+pub(super) fn tunnel_query(name: &str) -> Query {
+    let script = sh!(
+        r#"! wg show {} dump 2>/dev/null | {
+  IFS='	' read -r _a _b _c _d || exit 0
+  printf '%s %s\n' "$_b" "$_c"
+  while IFS='	' read -r _a _b _c _d _e; do printf '%s %s\n' "$_a" "$_d"; done
+} || :"#,
+        name
+    );
+    Query::Snippet { key: tunnel_key(name), tools: Vec::new(), script }
+}
+
+/// Returns the public key, the port and the peers of an encrypted tunnel.
+fn read_tunnel(answers: &Answers, name: &str) -> BTreeMap<String, String> {
+    let text = answers.snippet(&tunnel_key(name)).map(|answer| answer.text().into_owned()).unwrap_or_default();
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    let Some((key, port)) = lines.next() else { return BTreeMap::new() };
+    let mut peers: Vec<String> = lines
+        .map(|(key, networks)| {
+            let networks = networks.split([',', ' ']).filter(|network| *network != "(none)");
+            peer_text(key, networks.map(str::to_owned).collect())
+        })
+        .collect();
+    peers.sort();
+    let all = [("public key", key.to_owned()), ("port", port.to_owned()), ("peers", peers.join("; "))];
+    all.into_iter().filter(|(_, value)| value != "(none)").map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Returns a peer as a plan shows it.
+fn peer_text(key: &str, mut networks: Vec<String>) -> String {
+    networks.sort();
+    networks.dedup();
+    format!("{key} with {}", if networks.is_empty() { "nothing".to_owned() } else { networks.join(",") })
+}
+
 /// A link as it was found.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Live {
@@ -65,6 +119,8 @@ pub(super) struct Live {
     pub runs: bool,
     /// Whether it is started at boot.
     pub at_boot: bool,
+    /// The files of ifupdown that configure it, too.
+    pub ifupdown: BTreeSet<String>,
     /// The links that there are, for who looks for one that is not.
     #[serde(skip)]
     pub names: Vec<String>,
@@ -89,12 +145,15 @@ pub(super) struct Found {
     pub has_failed: bool,
     pub dns: Vec<String>,
     pub search: Vec<String>,
+    /// The rules of routing that have the priority of one that is wanted.
+    pub rules: BTreeSet<LinkRule>,
     /// The ends of a tunnel that has several.
     pub ends: BTreeSet<IpAddr>,
 }
 
 /// Reads what there is of a link.
-pub(super) fn read(answers: &Answers, name: &str, dhcp: Dhcp) -> Result<Live, String> {
+pub(super) fn read(answers: &Answers, wanted: &Wanted) -> Result<Live, String> {
+    let (name, dhcp) = (wanted.name.as_str(), wanted.dhcp);
     let text = |key: &str, what: &str| {
         let answer = answers.snippet(key).ok_or_else(|| format!("`{what}` said nothing"))?;
         if answer.succeeded() { Ok(answer.text()) } else { Err(format!("`{what}` failed: {}", answer.text())) }
@@ -102,13 +161,24 @@ pub(super) fn read(answers: &Answers, name: &str, dhcp: Dhcp) -> Result<Live, St
     let links = ip::links(&text(ip::LINKS, "ip addr")?)?;
     let routes = ip::routes(&text(ip::ROUTES, "ip route")?)?;
     let managed = answers.snippet(MANAGED).map(|answer| answer.text().into_owned()).unwrap_or_default();
+    let ifupdown = answers.snippet(IFUPDOWN).map(|answer| answer.text().into_owned()).unwrap_or_default();
     let unit = answers.unit(UNIT);
     let is = |state: fn(&UnitState) -> bool| unit.is_some_and(state);
     let mut live = Live {
         link: None,
         runs: is(|unit| unit.active == "active"),
         at_boot: is(|unit| unit.file.starts_with("enabled")),
+        ifupdown: ifupdown
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .filter(|(link, _)| *link == name)
+            .map(|(_, file)| file.to_owned())
+            .collect(),
         names: links.iter().map(|link| link.name.clone()).collect(),
+    };
+    let rules = match wanted.rules.is_empty() {
+        true => Vec::new(),
+        false => ip::rules(&text(ip::RULES, "ip rule")?)?,
     };
     let Some(link) = links.into_iter().find(|link| link.name == name) else { return Ok(live) };
     let mut found = Found {
@@ -154,10 +224,42 @@ pub(super) fn read(answers: &Answers, name: &str, dhcp: Dhcp) -> Result<Live, St
             _ => {}
         }
     }
+    found.rules = rules
+        .iter()
+        .filter_map(plain_rule)
+        .filter(|rule| wanted.rules.iter().any(|own| is_in_place_of(rule, own)))
+        .collect();
+    if matches!(wanted.sort, LinkSort::Wireguard { .. }) {
+        found.special = read_tunnel(answers, name);
+    }
     found.sort = link.linkinfo.kind;
     found.part_of = link.master;
     live.link = Some(found);
     Ok(live)
+}
+
+/// Returns whether two rules have the same place.
+fn is_in_place_of(rule: &LinkRule, other: &LinkRule) -> bool {
+    (rule.priority, rule.is_v6()) == (other.priority, other.is_v6())
+}
+
+/// Returns a rule as it would be written.
+fn plain_rule(rule: &IpRule) -> Option<LinkRule> {
+    let table = match rule.table.as_str() {
+        "local" => 255,
+        "main" => 254,
+        "default" => 253,
+        number => number.parse().ok()?,
+    };
+    // What names no network can be written for IPv4 only.
+    let is_written = !rule.is_v6 || rule.from.or(rule.to).is_some();
+    is_written.then(|| LinkRule {
+        from: rule.from.map(AddressOrCidr),
+        to: rule.to.map(AddressOrCidr),
+        mark: rule.mark,
+        table,
+        priority: rule.priority,
+    })
 }
 
 /// Returns what is special about a link's sort, by the names that a plan shows.
@@ -200,6 +302,14 @@ fn wanted_special(sort: &LinkSort) -> (Option<&'static str>, Vec<Special>) {
     let perhaps = |name, value: Option<&IpAddr>| Special { name, value: value.map(IpAddr::to_string), is_fixed: true };
     match sort {
         LinkSort::Physical => (None, Vec::new()),
+        LinkSort::Dummy => (Some("dummy"), Vec::new()),
+        LinkSort::Wireguard { port, peers } => {
+            let networks = |peer: &WireguardPeer| peer.allowed.iter().map(|network| network.0.to_string()).collect();
+            let mut texts: Vec<String> = peers.iter().map(|peer| peer_text(&peer.public_key, networks(peer))).collect();
+            texts.sort();
+            let port = port.map(|port| fixed("port", port.to_string()));
+            (Some("wireguard"), port.into_iter().chain([fixed("peers", texts.join("; "))]).collect())
+        }
         LinkSort::Bond { mode } => (Some("bond"), vec![fixed("mode", mode.to_string())]),
         LinkSort::Vlan { parent, id } => {
             (Some("vlan"), vec![fixed("id", id.to_string()), fixed("parent", parent.clone())])
@@ -230,6 +340,8 @@ pub(super) struct Differences {
     pub extra_addresses: Vec<IpNet>,
     /// Routes that must go.
     pub extra_routes: Vec<Way>,
+    /// Rules that must go.
+    pub extra_rules: Vec<LinkRule>,
     /// Ends of a tunnel that must go.
     pub extra_ends: Vec<IpAddr>,
     /// Addresses that are to get the broadcast address of their network.
@@ -271,6 +383,9 @@ pub(super) fn differences(wanted: &Wanted, live: &Live, file: &str) -> Differenc
     differ("addresses", texts(&found.addresses), texts(&wanted.addresses));
     let texts = |ways: &BTreeSet<Way>| json!(ways.iter().map(Way::to_string).collect::<Vec<_>>());
     differ("routes", texts(&found.routes), texts(&wanted.routes));
+    let texts =
+        |rules: &BTreeSet<LinkRule>| json!(rules.iter().map(|rule| rule_words(rule).join(" ")).collect::<Vec<_>>());
+    differ("rules", texts(&found.rules), texts(&wanted.rules));
     let ends: BTreeSet<IpAddr> = ends(&wanted.sort).iter().copied().collect();
     differ("ends", json!(found.ends), json!(ends));
     let unheard: BTreeSet<IpNet> = found.unheard.intersection(&wanted.addresses).copied().collect();
@@ -295,7 +410,12 @@ pub(super) fn differences(wanted: &Wanted, live: &Live, file: &str) -> Differenc
         Some(found) => json!(found),
     };
     differ("networkd", follows, json!(file));
+    let files = if live.ifupdown.is_empty() { Value::Null } else { json!(live.ifupdown) };
+    if files != Value::Null {
+        differ("ifupdown", files, Value::Null);
+    }
     differ("networkd at boot", json!(word(live.at_boot)), json!(word(true)));
+    all.extra_rules = found.rules.difference(&wanted.rules).cloned().collect();
     all.extra_ends = found.ends.difference(&ends).copied().collect();
     all.extra_addresses = found.addresses.difference(&wanted.addresses).copied().collect();
     all.extra_routes = found.routes.difference(&wanted.routes).cloned().collect();

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use super::Dhcp;
 use super::wanted::{Wanted, broadcast};
+use super::{CardMatch, Dhcp};
 use crate::model::inventory::{BondMode, LinkSort, PartOf};
 
 /// What networkd reads beside the links' own files. By itself it would remove the routes of everybody else (a routing daemon's,
@@ -75,6 +75,22 @@ pub(super) fn network(wanted: &Wanted) -> String {
             line(&mut text, "PreferredSource", source);
         }
     }
+    for rule in &wanted.rules {
+        text.push_str("\n[RoutingPolicyRule]\n");
+        for (key, network) in [("From", rule.from), ("To", rule.to)] {
+            if let Some(network) = network {
+                line(&mut text, key, network);
+            }
+        }
+        if let Some(mark) = rule.mark {
+            line(&mut text, "FirewallMark", mark);
+        }
+        line(&mut text, "Table", rule.table);
+        line(&mut text, "Priority", rule.priority);
+        if rule.from.or(rule.to).is_none() {
+            line(&mut text, "Family", "ipv4");
+        }
+    }
     for end in ends(&wanted.sort) {
         text.push_str("\n[BridgeFDB]\nMACAddress=00:00:00:00:00:00\n");
         line(&mut text, "Destination", end);
@@ -90,6 +106,25 @@ pub(super) fn ends(sort: &LinkSort) -> &[IpAddr] {
     }
 }
 
+/// Returns the file by which a card has the link's name from the next boot on.
+pub(super) fn link(name: &str, card: &CardMatch) -> String {
+    let mut text = format!("# Managed by provision: network.link[{name}].\n[Match]\n");
+    if let Some(mac) = card.mac {
+        line(&mut text, "PermanentMACAddress", mac);
+    }
+    if let Some(path) = &card.path {
+        line(&mut text, "Path", path);
+    }
+    text.push_str("\n[Link]\n");
+    line(&mut text, "Name", name);
+    text
+}
+
+/// Returns where the host keeps the private key of a tunnel.
+pub(super) fn key_path(name: &str) -> String {
+    format!("/etc/systemd/network/50-{name}.key")
+}
+
 /// Returns the file that says what a link is made as; none for a card.
 pub(super) fn netdev(wanted: &Wanted) -> Option<String> {
     let kind = match &wanted.sort {
@@ -98,6 +133,8 @@ pub(super) fn netdev(wanted: &Wanted) -> Option<String> {
         LinkSort::Vlan { .. } => "vlan",
         LinkSort::Bridge { .. } => "bridge",
         LinkSort::Vxlan { .. } => "vxlan",
+        LinkSort::Dummy => "dummy",
+        LinkSort::Wireguard { .. } => "wireguard",
     };
     let mut text = format!("# Managed by provision: network.link[{}].\n[NetDev]\n", wanted.name);
     line(&mut text, "Name", &wanted.name);
@@ -106,7 +143,27 @@ pub(super) fn netdev(wanted: &Wanted) -> Option<String> {
         line(&mut text, "MTUBytes", mtu);
     }
     match &wanted.sort {
-        LinkSort::Physical => {}
+        LinkSort::Physical | LinkSort::Dummy => {}
+        LinkSort::Wireguard { port, peers } => {
+            text.push_str("\n[WireGuard]\n");
+            line(&mut text, "PrivateKeyFile", key_path(&wanted.name));
+            if let Some(port) = port {
+                line(&mut text, "ListenPort", port);
+            }
+            for peer in peers {
+                text.push_str("\n[WireGuardPeer]\n");
+                line(&mut text, "PublicKey", &peer.public_key);
+                for network in &peer.allowed {
+                    line(&mut text, "AllowedIPs", network.0);
+                }
+                if let Some(endpoint) = peer.endpoint {
+                    line(&mut text, "Endpoint", endpoint);
+                }
+                if let Some(seconds) = peer.keepalive {
+                    line(&mut text, "PersistentKeepalive", seconds);
+                }
+            }
+        }
         LinkSort::Bond { mode } => {
             text.push_str("\n[Bond]\n");
             line(&mut text, "Mode", mode);

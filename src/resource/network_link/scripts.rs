@@ -1,10 +1,11 @@
 //! The shell text of a link's change: what keeps its state, what has networkd make the new one, and what brings the old one back.
 
+use super::SETTINGS;
 use super::live::{Differences, UNIT};
 use super::render::ends;
-use super::wanted::{Wanted, Way, broadcast};
+use super::wanted::{Wanted, Way, broadcast, rule_words};
 use crate::change::Guard;
-use crate::model::inventory::LinkSort;
+use crate::model::inventory::{LinkRule, LinkSort};
 use crate::resource::managed_file::backup_name;
 use crate::sh;
 use crate::shell::Script;
@@ -23,6 +24,8 @@ pub(super) struct Kept<'a> {
     pub name: &'a str,
     /// The files that the change may touch.
     pub files: &'a [String],
+    /// The priorities of the rules that the change may touch.
+    pub priorities: &'a [String],
     /// Whether the link is the same afterwards.
     pub becomes: Becomes,
 }
@@ -66,6 +69,11 @@ _was=$_backup/link-$_link"#,
             UNIT,
             Script::words(UNITS)
         ));
+        if !self.priorities.is_empty() {
+            script.push(&Script::constant(
+                r#"for _f in -4 -6; do [ -e "$_was.rules$_f" ] || ip $_f rule show >"$_was.rules$_f"; done"#,
+            ));
+        }
         if self.becomes == Becomes::Another {
             script.push(&Script::constant(
                 r#"if [ -e "$_was.link" ] && { [ ! -e "$_was.runs" ] || [ ! -e "/etc/systemd/network/50-$_link.netdev" ]; }; then
@@ -106,6 +114,18 @@ fi
             UNIT,
             UNIT
         ));
+        if !self.priorities.is_empty() {
+            // `ip` takes what it has printed, but for the colon after the priority.
+            script.push(&sh!(
+                r#"_rules() { while IFS=': ' read -r _p _l; do case {} in *" $_p "*) printf '%s %s\n' "$_p" "$_l";; esac; done; }
+_alter() { while read -r _p _l; do ! grep -qxF -- "$_p $_l" "$3" || continue; set -f; ip "$1" rule "$2" priority "$_p" $_l || :; set +f; done; }
+for _f in -4 -6; do
+  _rules <"$_was.rules$_f" >"$_was.former"; ip $_f rule show | _rules >"$_was.now"
+  _alter $_f del "$_was.former" <"$_was.now"; _alter $_f add "$_was.now" <"$_was.former"
+done"#,
+                format!(" {} ", self.priorities.join(" "))
+            ));
+        }
         script.push(&Script::constant(
             "if [ ! -e \"$_was.link\" ]; then ip link delete dev \"$_link\" 2>/dev/null || :; exit 0; fi",
         ));
@@ -213,8 +233,7 @@ fn read_files(wanted: &Wanted, differences: &Differences, settings: Settings) ->
   networkctl reload
   ! grep -qsx ADMIN_STATE=failed "/run/systemd/netif/links/$_number" || networkctl reconfigure -- "$_link"
 }
-systemctl unmask --quiet -- {}
-systemctl is-enabled --quiet -- {} || systemctl enable --quiet -- {}
+systemctl is-enabled --quiet -- {} || { systemctl unmask --quiet -- {}; systemctl enable --quiet -- {}; }
 _number="#,
         files,
         UNIT,
@@ -222,11 +241,24 @@ _number="#,
         UNIT
     );
     if !differences.only_new.is_empty() {
-        script
-            .push(&Script::constant("! ip link show dev \"$_link\" >/dev/null 2>&1 || ip link delete dev \"$_link\""));
+        // networkd keeps what it was told of a link that is to be made until it has seen that the old one is gone.
+        script.push(&Script::constant(
+            r#"if _old=$(cat "/sys/class/net/$_link/ifindex" 2>/dev/null); then
+  ip link delete dev "$_link"
+  _n=0; while [ -e "/run/systemd/netif/links/$_old" ] && [ $_n -lt 50 ]; do sleep 0.2; _n=$((_n+1)); done
+fi"#,
+        ));
     }
     script.push(&match settings {
-        Settings::Changed => sh!("systemctl restart -- {}", UNIT),
+        // Once for all links of a run, unless somebody else has started it anew.
+        Settings::Changed => sh!(
+            r#"_read() { cat {}; systemctl show --property=ActiveState,InvocationID -- {}; }
+if [ "$(_read)" = "$(cat "$_backup/networkd-read" 2>/dev/null)" ]; then _again
+else systemctl restart -- {}; _read >"$_backup/networkd-read"; fi"#,
+            SETTINGS,
+            UNIT,
+            UNIT
+        ),
         Settings::Known => {
             sh!("if systemctl is-active --quiet {}; then _again; else systemctl start -- {}; fi", UNIT, UNIT)
         }
@@ -289,6 +321,26 @@ _look() {
             u32::from(*stp)
         ));
     }
+    for rule in &wanted.rules {
+        script.push(&sh!(
+            "  [ -n \"$(ip {} rule show {})\" ] || { _missing='the rule of the priority '{}' is not there'; return 0; }",
+            rule_family(rule),
+            Script::words(rule_words(rule)),
+            rule.priority.to_string()
+        ));
+    }
+    if let LinkSort::Wireguard { peers, .. } = &wanted.sort {
+        script.push(&Script::constant(
+            r#"  case $(wg show "$_link" public-key) in "(none)"|'') _missing='it has no key'; return 0;; esac"#,
+        ));
+        for peer in peers {
+            script.push(&sh!(
+                "  wg show \"$_link\" peers | grep -qxF -- {} || { _missing='the peer '{}' is not there'; return 0; }",
+                peer.public_key,
+                peer.public_key
+            ));
+        }
+    }
     for end in ends(&wanted.sort) {
         script.push(&sh!(
             "  case $(bridge fdb show dev \"$_link\") in *\" dst \"{}\" \"*) ;; *) _missing='its end '{}' is not there'; return 0; esac",
@@ -314,6 +366,48 @@ _look() {
         "  for _e in $_extra; do ! _address \"$_e\" || { _missing=\"the address $_e is still there\"; return 0; }; done",
     ));
     script.then(Script::constant("}"))
+}
+
+/// Returns how `ip` is told the family of a rule.
+fn rule_family(rule: &LinkRule) -> &'static str {
+    if rule.is_v6() { "-6" } else { "-4" }
+}
+
+/// Takes a link out of a file of ifupdown, which would give it addresses of its own at the next boot. The lines stay as
+/// comments.
+pub(super) fn take_out(name: &str, file: &str) -> Script {
+    sh!(
+        r##"_file={}; _new=$(mktemp)
+trap 'rm -f -- "$_new"' EXIT
+awk -v link={} '
+  $1 ~ /^(iface|auto|mapping|rename|source|source-directory|template|no-auto-down|no-scripts|allow-.*)$/ { off = $1 == "iface" && $2 == link }
+  $1 == "auto" || $1 ~ /^allow-/ {
+    rest = ""; found = 0
+    for (i = 2; i <= NF; i++) if ($i == link) found = 1; else rest = rest " " $i
+    if (found) { print "# provision: " $0; if (rest != "") print $1 rest; next }
+  }
+  off && NF { print "# provision: " $0; next }
+  { print }' "$_file" >"$_new"
+cat "$_new" >"$_file""##,
+        file,
+        name
+    )
+}
+
+/// Makes the private key of a tunnel, where there is none, so that nobody but the host ever has it.
+pub(super) fn make_key(path: &str) -> Script {
+    sh!(
+        r#"command -v wg >/dev/null || { echo 'the host has no `wg`: install the package wireguard-tools first' >&2; exit 1; }
+_key={}
+[ -d "${_key%/*}" ] || { echo "the directory ${_key%/*} is not there" >&2; exit 1; }
+umask 077
+rm -f -- "$_key.new"
+wg genkey >"$_key.new"
+chown root:systemd-network -- "$_key.new"
+chmod 0640 -- "$_key.new"
+mv -f -- "$_key.new" "$_key""#,
+        path
+    )
 }
 
 /// Returns the family and the words by which `ip route show` finds a route.
@@ -362,6 +456,9 @@ fn tidy(wanted: &Wanted, differences: &Differences) -> Script {
     }
     for end in &differences.extra_ends {
         script.push(&sh!("  bridge fdb del 00:00:00:00:00:00 dev \"$_link\" dst {} 2>/dev/null || :", end.to_string()));
+    }
+    for rule in &differences.extra_rules {
+        script.push(&sh!("  ip {} rule del {} 2>/dev/null || :", rule_family(rule), Script::words(rule_words(rule))));
     }
     // The kernel keeps a route of networkd's beside the same one of whatever booted the host.
     for way in &wanted.routes {

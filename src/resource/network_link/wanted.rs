@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{Dhcp, NetworkLink};
-use crate::model::inventory::{Destination, LinkRoute, LinkSort, LinkView, PartOf};
+use crate::model::inventory::{Destination, LinkRoute, LinkRule, LinkSort, LinkView, PartOf};
 
 /// The routing table that is looked into where a rule says nothing else.
 const MAIN: &str = "main";
@@ -23,6 +23,7 @@ pub(super) struct Wanted {
     pub routes: BTreeSet<Way>,
     /// Routers that are on the link although no network of it says so.
     pub onlink: BTreeSet<IpAddr>,
+    pub rules: BTreeSet<LinkRule>,
     pub dns: Vec<IpAddr>,
     pub search: Vec<String>,
     pub dhcp: Dhcp,
@@ -117,6 +118,7 @@ impl Wanted {
             }
         }
         let onlink = given.iter().filter(|route| route.onlink).filter_map(|route| route.via).collect();
+        let rules = view.rules.iter().chain(&task.rules).cloned().collect();
         let further = task.addresses.iter().map(|address| address.0);
         let dns = view.dns.iter().chain(task.dns.iter()).copied();
         Self {
@@ -126,6 +128,7 @@ impl Wanted {
             addresses: view.addresses.iter().copied().chain(further).collect(),
             routes,
             onlink,
+            rules,
             dns: dns.collect(),
             search: task.search.to_vec(),
             dhcp: task.dhcp,
@@ -138,6 +141,18 @@ impl Wanted {
     pub fn is_physical(&self) -> bool {
         self.sort == LinkSort::Physical
     }
+}
+
+/// Returns a rule in the words of `ip rule`.
+pub(super) fn rule_words(rule: &LinkRule) -> Vec<String> {
+    let mut words = vec!["priority".to_owned(), rule.priority.to_string()];
+    let mut word =
+        |name: &str, value: Option<String>| words.extend(value.into_iter().flat_map(|value| [name.to_owned(), value]));
+    word("from", rule.from.map(|network| network.to_string()));
+    word("to", rule.to.map(|network| network.to_string()));
+    word("fwmark", rule.mark.map(|mark| mark.to_string()));
+    word("table", Some(rule.table.to_string()));
+    words
 }
 
 /// Returns the address that all in an address's network listen to, where there is one.

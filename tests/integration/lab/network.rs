@@ -30,13 +30,17 @@ hosts:
     text
 }
 
+/// A file of ifupdown, as `printf` takes it.
+const IFUPDOWN: &str =
+    r"auto lo eno1\niface lo inet loopback\n\niface eno1 inet static\n  address 10.99.0.2/24\n\niface eno9 inet dhcp\n";
+
 /// Every link of the host, as the inventory has it.
 const LINKS: &str = "  - network.link: {name: \"{{item}}\"}\n    for_each: \"{{links}}\"\n";
 
 /// All that a change of a link may touch.
 const NETWORK: &str =
     "ip -o link | sed 's/ qdisc.*mode/ mode/'; ip -o addr show scope global; ip -4 route show table all
-    ip -6 route show proto static; ls /etc/systemd/network
+    ip -6 route show proto static; ls /etc/systemd/network; cat /etc/network/interfaces || :
     systemctl is-active systemd-networkd.service systemd-networkd.socket || :
     systemctl is-enabled systemd-networkd.service systemd-networkd.socket systemd-networkd-wait-online.service || :";
 
@@ -52,6 +56,8 @@ fn a_link_is_taken_over_in_place_and_what_is_changed_by_hand_is_put_right() {
         "near",
         "ip addr del 10.99.0.2/24 dev eno1; ip addr add 10.99.0.2/24 dev eno1; ip route add default via 10.99.0.254",
     );
+    // ifupdown would give it an address of its own at the next boot, and is to give others theirs.
+    lab.on("near", &format!("mkdir -p /etc/network; printf '{IFUPDOWN}' >/etc/network/interfaces"));
     let session = "ss -Htn state established '( sport = :22 )' | grep -c . || :";
     let ends = lab.apply(0);
     assert!(ends.values().all(|end| end["outcome"] == "changed"), "{ends:?}");
@@ -63,6 +69,11 @@ fn a_link_is_taken_over_in_place_and_what_is_changed_by_hand_is_put_right() {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     lab.on("near", session);
+    assert_eq!(
+        lab.on("near", "cat /etc/network/interfaces"),
+        "# provision: auto lo eno1\nauto lo\niface lo inet loopback\n\n# provision: iface eno1 inet static
+# provision:   address 10.99.0.2/24\n\niface eno9 inet dhcp\n"
+    );
 
     // By hand: an address and a route too many, one of each too few, another MTU. A routing daemon's route is its own.
     lab.on(
@@ -150,6 +161,7 @@ fn a_link_that_locks_the_tool_out_is_taken_back_by_the_host() {
 "
     );
     lab.write("playbooks/site.yaml", &playbook);
+    lab.on("addressed", &format!("mkdir -p /etc/network; printf '{IFUPDOWN}' >/etc/network/interfaces"));
     let attempt = || {
         let former: BTreeMap<&str, String> = hosts.iter().map(|host| (*host, lab.on(host, NETWORK))).collect();
         let run = lab.provision(&["apply", "--yes", "--json", "--confirm-timeout", "15"]).expect(4);
