@@ -477,6 +477,11 @@ impl LibvirtDomain {
         let disks =
             self.disk_elements(pools).into_iter().chain(seed).map(|disk| kept(disk, "disk", disk_words)).collect();
         devices.replace("disk", disks);
+        let has_bus = |name: &str| devices.all("controller").any(|controller| controller.get("type") == Some(name));
+        if self.disks.iter().any(|disk| disk.bus == Bus::Scsi) && !has_bus("scsi") {
+            let bus = Element::new("controller").with("type", "scsi").with("index", "0").with("model", "virtio-scsi");
+            devices.children.push(bus);
+        }
         let nics = self.nic_elements().into_iter().map(|nic| kept(nic, "interface", nic_words)).collect();
         devices.replace("interface", nics);
         let is_plain = |serial: &Element| serial.get("type") == Some("pty");
