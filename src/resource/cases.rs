@@ -42,6 +42,36 @@ fn resource_cases() {
     });
 }
 
+/// What a real libvirt printed of what we made: see `record.py` beside the texts.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Printed {
+    kind: String,
+    desired: Value,
+    answers: Value,
+}
+
+#[test]
+fn what_libvirt_prints_of_what_we_made_is_as_wanted() {
+    let mut count = 0;
+    insta::glob!("../../tests/cases/libvirt", "*.yaml", |path| {
+        let text = crate::fs::read_to_string(path.try_into().unwrap()).unwrap().into_bytes();
+        let mut problems = Diagnostics::default();
+        let node = crate::load::yaml::parse(&mut Sources::default(), "printed.yaml".into(), &text, &mut problems);
+        assert!(problems.is_empty(), "{}: {problems:?}", path.display());
+        let printed: Printed = serde_json::from_value(node.unwrap().to_json()).unwrap();
+        let nowhere = Span::from_parts([0, 0, 0]);
+        let kind = find_kind(&printed.kind).unwrap();
+        let resource = kind.read(&Node::from_json(nowhere, &printed.desired), nowhere, &mut problems);
+        let resource = resource.unwrap_or_else(|| panic!("{}: {problems:?}", path.display()));
+        assert_eq!(resource.check(), Vec::new(), "{}", path.display());
+        let change = resource.decide(&answers(printed.answers)).unwrap().change;
+        assert!(change.is_no_op(), "{}: {}: {:?}", path.display(), change.reason, change.attributes);
+        count += 1;
+    });
+    assert!(count >= 30, "only {count} texts were found");
+}
+
 #[test]
 fn every_kind_has_cases_and_a_valid_example() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/resource");

@@ -20,6 +20,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("comfy_table", &["cli", "report"]),
     ("console", &["cli", "report"]),
     ("dialoguer", &["cli"]),
+    ("fatfs", &["resource"]),
     ("futures_util", &["connection", "engine", "cli"]),
     ("globset", &["model", "policy", "resource"]),
     ("granit_parser", &["load"]),

@@ -269,8 +269,14 @@ impl LibvirtDomain {
             run.steps.push(self.vcpus_step(u64::from(self.vcpus)));
         }
         if now.iter().any(|a| a.name == "pinning") {
-            run.steps.push(self.pin_step(&self.pins(desired)));
-            run.reverse.push(self.pin_step(&self.pins(live)));
+            // A processor that is not there yet is pinned when it comes.
+            let count = u64::from(self.vcpus);
+            let pins: Vec<_> = self.pins(desired).into_iter().filter(|(vcpu, _)| *vcpu < count).collect();
+            run.steps.push(self.pin_step(&pins));
+            let former = self.pins(live);
+            let free = pins.iter().filter(|(vcpu, _)| !former.iter().any(|(at, _)| at == vcpu));
+            let free = free.map(|(vcpu, _)| (*vcpu, "r".to_owned()));
+            run.reverse.push(self.pin_step(&former.iter().cloned().chain(free).collect::<Vec<_>>()));
         }
         if let Some(bytes) = self.memory_request(observed, stored_differences) {
             run.steps.push(self.memory_step(bytes));
@@ -285,19 +291,20 @@ impl LibvirtDomain {
     fn is_live(&self, attribute: &AttributeChange, live: &Attributes, desired: &Attributes) -> bool {
         match attribute.name.as_str() {
             "vcpus" => grows(attribute) && live.get("vcpus_max") == desired.get("vcpus_max"),
+            // A set can be changed but not taken away.
+            "pinning" => self.pins(live).iter().all(|(vcpu, _)| self.pins(desired).iter().any(|(at, _)| at == vcpu)),
             name => LIVE.contains(&name),
         }
     }
 
-    /// Returns the set of each processor; one without may run anywhere.
+    /// Returns the processors that have a set, with it.
     fn pins(&self, view: &Attributes) -> Vec<(u64, String)> {
         let pins = view.get("pinning").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let pinned = |vcpu: u64| {
-            let begin = format!("{vcpu}: ");
-            pins.iter().find_map(|pin| pin.as_str()?.strip_prefix(&begin).map(str::to_owned))
+        let read = |pin: &Value| {
+            let (vcpu, set) = pin.as_str()?.split_once(": ")?;
+            Some((vcpu.parse().ok()?, set.to_owned()))
         };
-        let count = view.get("vcpus").and_then(Value::as_u64).unwrap_or_default();
-        (0..count).map(|vcpu| (vcpu, pinned(vcpu).unwrap_or_else(|| "r".to_owned()))).collect()
+        pins.iter().filter_map(read).collect()
     }
 
     /// Returns the change to another computer of the same name.

@@ -65,7 +65,8 @@ pub fn is_possible(test: &str) -> bool {
 }
 
 /// What a host needs to be a hypervisor, for an image that several tests share.
-pub const HYPERVISOR: &str = "libvirt-daemon-system,libvirt-clients,qemu-system-x86,qemu-utils,dnsmasq-base,openssl";
+pub const HYPERVISOR: &str =
+    "libvirt-daemon-system,libvirt-clients,qemu-system-x86,qemu-utils,dnsmasq-base,openssl,ovmf,swtpm-tools";
 
 impl Lab {
     /// Boots `count` plain hosts, `host-001` and so on, and writes an inventory of them.

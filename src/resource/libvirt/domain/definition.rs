@@ -153,8 +153,8 @@ pub(super) fn nic_words(nic: &Element) -> String {
     let source = nic.find("source");
     let named = |name: &str| source.and_then(|source| source.get(name)).map(|value| format!("{name}={value}"));
     let kind = nic.get("type").unwrap_or_default();
-    // A card that runs names the bridge of its network too.
-    let place = if kind == "network" { named("network") } else { named("bridge") };
+    // A card that runs names the bridge of its network too, and can be of that type.
+    let place = named("network").or_else(|| named("bridge"));
     let mut words = vec![
         nic.get_at("mac", "address").unwrap_or_default().to_lowercase(),
         nic.get_at("model", "type").unwrap_or("none").to_owned(),
@@ -302,8 +302,10 @@ impl LibvirtDomain {
             let bytes = size.map(|size| size.saturating_mul(unit(page.and_then(|page| page.get("unit")))));
             set("huge_pages", json!(bytes.map_or("default".to_owned(), |bytes| Size::of(bytes).to_string())));
         }
-        set("disks", disks(domain).into_iter().map(|disk| json!(disk_words(disk))).collect());
-        set("nics", nics(domain).into_iter().map(|nic| json!(nic_words(nic))).collect());
+        // libvirt puts disks in an order of its own, and what is added while the guest runs at the end.
+        let sorted = |words: Vec<String>| json!(words.into_iter().collect::<BTreeSet<_>>());
+        set("disks", sorted(disks(domain).into_iter().map(disk_words).collect()));
+        set("nics", sorted(nics(domain).into_iter().map(nic_words).collect()));
         let has = |name: &str| domain.find("devices").is_some_and(|devices| devices.find(name).is_some());
         set("serial", json!(has("serial")));
         set("tpm", json!(has("tpm")));
@@ -498,6 +500,11 @@ impl LibvirtDomain {
         let disks =
             self.disk_elements(pools).into_iter().chain(seed).map(|disk| kept(disk, "disk", disk_words)).collect();
         devices.replace("disk", disks);
+        let has_bus = |name: &str| devices.all("controller").any(|controller| controller.get("type") == Some(name));
+        if self.disks.iter().any(|disk| disk.bus == Bus::Scsi) && !has_bus("scsi") {
+            let bus = Element::new("controller").with("type", "scsi").with("index", "0").with("model", "virtio-scsi");
+            devices.children.push(bus);
+        }
         let nics = self.nic_elements().into_iter().map(|nic| kept(nic, "interface", nic_words)).collect();
         devices.replace("interface", nics);
         let is_plain = |serial: &Element| serial.get("type") == Some("pty");

@@ -57,7 +57,7 @@ pub struct LibvirtDomain {
     /// The size of the host's huge pages that its memory is made of, `2MiB` or `1GiB`.
     #[serde(default)]
     pub(super) huge_pages: Option<Size>,
-    /// Its disks in order; it boots from the first.
+    /// Its disks in order. It boots from the first, those on `virtio` before others.
     #[serde(default)]
     pub(super) disks: Vec<Disk>,
     /// Its network cards in order.

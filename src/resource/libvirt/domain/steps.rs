@@ -3,6 +3,7 @@
 use super::definition::{Pools, Source, disk_words, disks, nic_words, nics};
 use super::spec::LibvirtDomain;
 use crate::change::Step;
+use crate::resource::libvirt::network::OnChange;
 use crate::resource::libvirt::seed::{FOLDER, Seed};
 use crate::resource::libvirt::virsh;
 use crate::resource::libvirt::xml::Element;
@@ -12,7 +13,7 @@ use crate::sh;
 use crate::shell::Script;
 
 /// How long a guest may take to let go of a card or a disk.
-const LETS_GO_WITHIN: u32 = 30;
+const LETS_GO_WITHIN: u32 = 15;
 
 impl LibvirtDomain {
     /// Defines `_given`: the payload, with the paths of the volumes whose pools were not known when the plan was made.
@@ -183,16 +184,21 @@ done"#,
     }
 
     /// Returns the steps that give the running guest the disks and cards of another definition.
+    ///
+    /// A guest must let go of what is taken from it. One that does not is restarted where it may be.
     pub(super) fn device_steps(&self, live: &Element, wanted: &Element, pools: &Pools) -> Vec<Step> {
         let mut steps = Vec::new();
+        let mut takes = false;
         let mut plan = |what: &str, there: Vec<&Element>, wanted: Vec<&Element>, words: fn(&Element) -> String| {
             let is_in = |list: &[&Element], one: &Element| list.iter().any(|other| words(other) == words(one));
             for device in there.iter().filter(|device| !is_in(&wanted, device)) {
                 steps.push(self.detach_step(what, device, &words(device)));
+                takes = true;
             }
             for device in wanted.iter().filter(|device| !is_in(&there, device)) {
                 let script = self.given(pools).then(sh!(
-                    "_payload | sed \"$@\" | virsh -q -c qemu:///system attach-device --live --domain {} --file /dev/stdin >/dev/null",
+                    "[ ! -e \"$_backup\"/{} ] || exit 0\n_payload | sed \"$@\" | virsh -q -c qemu:///system attach-device --live --domain {} --file /dev/stdin >/dev/null",
+                    self.holds(),
                     self.name
                 ));
                 let title = format!("give the running guest {} the {what} {}", self.name, words(device));
@@ -203,7 +209,22 @@ done"#,
         };
         plan("card", nics(live), nics(wanted), nic_words);
         plan("disk", disks(live), disks(wanted), disk_words);
+        if takes && self.on_change == OnChange::Restart {
+            let script = sh!(
+                "[ -e \"$_backup\"/{} ] || exit 0\n{}\nrm -f -- \"$_backup\"/{}",
+                self.holds(),
+                self.stop().then(self.start()),
+                self.holds()
+            );
+            let title = format!("restart the guest {} if it has not let go", self.name);
+            steps.push(Step::new(title, script).within(self.stop_seconds().saturating_add(300)));
+        }
         steps
+    }
+
+    /// Returns the name under which a run notes that the guest has not let go of something.
+    fn holds(&self) -> String {
+        format!("domain-{}.holds", self.name)
     }
 
     /// Takes a device from the running guest and waits until the guest has let go of it.
@@ -212,18 +233,27 @@ done"#,
             "interface" => format!("<mac address='{}'/>", device.get_at("mac", "address").unwrap_or_default()),
             _ => format!("<target dev='{}'", device.get_at("target", "dev").unwrap_or_default()),
         };
+        let end = if self.on_change == OnChange::Restart {
+            let holds = self.holds();
+            sh!("[ -d \"$_backup\" ] || mkdir -p -m 0700 -- \"$_backup\"; : >\"$_backup\"/{}; exit 0", holds)
+        } else {
+            let said = format!("the guest {} has not let go of the {what} {words}", self.name);
+            sh!("echo {} >&2; exit 1", format!("{said}; it is gone from the next start on"))
+        };
         let script = sh!(
-            r#"_payload | virsh -q -c qemu:///system detach-device --live --domain {} --file /dev/stdin >/dev/null
+            r#"[ ! -e "$_backup"/{} ] || exit 0
+_payload | virsh -q -c qemu:///system detach-device --live --domain {} --file /dev/stdin >/dev/null
 _left={}
 while virsh -q -c qemu:///system dumpxml --domain {} | grep -qF -e {}; do
-  [ "$_left" -gt 0 ] || { echo {} >&2; exit 1; }
+  [ "$_left" -gt 0 ] || { {}; }
   sleep 1; _left=$((_left - 1))
 done"#,
+            self.holds(),
             self.name,
             LETS_GO_WITHIN,
             self.name,
             mark,
-            format!("the guest {} has not let go of the {what} {words}; it is gone from the next start on", self.name)
+            end
         );
         let title = format!("take the {what} {words} from the running guest {}", self.name);
         Step::new(title, script).with_bytes(device.render().into_bytes()).within(LETS_GO_WITHIN + 60)
