@@ -25,7 +25,20 @@ pub(super) fn network(wanted: &Wanted) -> String {
     // The boot does not wait for a link over which nothing of the host's own goes.
     let is_waited_for = !wanted.addresses.is_empty();
     line(&mut text, "RequiredForOnline", yes(is_waited_for));
+    // On a bridge that is others', machines' for one, the host is not to be met: without this it answers there for the addresses
+    // of all its links, and drops what then comes in by the wrong one; by its link-local address it can be reached, too.
+    let is_of_others = matches!(wanted.sort, LinkSort::Bridge { .. })
+        && wanted.addresses.is_empty()
+        && wanted.routes.is_empty()
+        && wanted.vlans.is_empty()
+        && wanted.dhcp == Dhcp::No;
+    if is_of_others {
+        line(&mut text, "ARP", "no");
+    }
     text.push_str("\n[Network]\n");
+    if is_of_others {
+        line(&mut text, "LinkLocalAddressing", "no");
+    }
     // Whether a cable is plugged in is no difference: the link is configured all the same.
     line(&mut text, "ConfigureWithoutCarrier", "yes");
     line(&mut text, "IPv6AcceptRA", "no");
