@@ -129,9 +129,10 @@ class Fabric:
         for nic in host.nics:
             if nic.name in own:
                 continue
-            lines.append(f"link set {nic.name} up")
+            # One without an address is down, as on any host: up, it would answer for the addresses of the others.
             if nic.address is None:
                 continue
+            lines.append(f"link set {nic.name} up")
             # With the broadcast address of its network, as whatever boots a Debian host gives it.
             special = " nodad" if nic.address.version == 6 else " broadcast +" if nic.address.network.prefixlen <= 30 else ""
             lines.append(f"addr add {nic.address} dev {nic.name}{special}")
