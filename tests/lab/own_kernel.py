@@ -24,6 +24,7 @@ from typing import IO, Any
 
 import image
 import mirror
+from fleet import Host
 from host import MIRROR_IN_HOST, HostFiles, login_environment, spawn, stop
 from network import NAMESPACES, Fabric
 from process import LabError, ProcessRecord, run, write_file
@@ -55,7 +56,15 @@ Before=network-pre.target
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/usr/sbin/ip -batch /{ours}/network
+ExecStart=/bin/sh /{ours}/network
+"""
+# As `host.own_nics` and `Fabric.inside` have it for other hosts: what the host's own systemd-networkd configures is left to it.
+NETWORK_SCRIPT = """set -e
+is_own() {
+  [ -L /etc/systemd/system/multi-user.target.wants/systemd-networkd.service ] && grep -qsx "Name=$1" /etc/systemd/network/*.network
+}
+has_route=
+ip link set lo up
 """
 EXEC_UNIT = """[Unit]
 Description=Way in for lab exec
@@ -205,7 +214,7 @@ def _write_ours(files: HostFiles, fabric: Fabric, login_key: str) -> None:
         # By driver, too: a VLAN has the permanent address of the NIC below it.
         write_file(root / f"usr/lib/systemd/network/10-lab-{index}.link",
                    f"[Match]\nPermanentMACAddress={mac}\nDriver=virtio_net\n\n[Link]\nName={name}\n")
-    write_file(ours / "network", "".join(f"{line}\n" for line in ["link set lo up", *fabric.inside(host)]))
+    write_file(ours / "network", _network_script(host, fabric))
     write_file(ours / "exec", EXEC_SCRIPT.format(nic=NIC_OF_EXEC, ours=OURS))
     write_file(ours / "sshd_config", EXEC_SSHD.format(ours=OURS))
     write_file(ours / "authorized_keys", login_key, 0o600)
@@ -228,6 +237,19 @@ def _write_ours(files: HostFiles, fabric: Fabric, login_key: str) -> None:
 def mirror_mount() -> tuple[str, str]:
     """Returns the unit that mounts the mirror's disk: its name and its text."""
     return f"{MIRROR_IN_HOST.strip('/').replace('/', '-')}.mount", MIRROR_MOUNT.format(where=MIRROR_IN_HOST)
+
+
+def _network_script(host: Host, fabric: Fabric) -> str:
+    """Returns what gives the NICs that the host does not configure itself their addresses at power-on."""
+    script, names = NETWORK_SCRIPT, frozenset(nic.name for nic in host.nics)
+    for nic in host.nics:
+        lines = []
+        for line in fabric.inside(host, names - {nic.name}):
+            is_route = line.startswith("route ")
+            lines.append(f'  [ -n "$has_route" ] || {{ ip {line}; has_route=1; }}' if is_route else f"  ip {line}")
+        if lines:
+            script += "\n".join([f"is_own {shlex.quote(nic.name)} || {{", *lines, "}", ""])
+    return script
 
 
 def _device_unit(nic: str) -> str:

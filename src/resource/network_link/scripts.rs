@@ -227,7 +227,7 @@ fn read_files(wanted: &Wanted, differences: &Differences, settings: Settings) ->
     } else {
         Script::constant("/etc/systemd/network/50-*.network")
     };
-    let mut script = sh!(
+    let script = sh!(
         r#"_again() {
   touch -c -- {}
   networkctl reload
@@ -240,16 +240,7 @@ _number="#,
         UNIT,
         UNIT
     );
-    if !differences.only_new.is_empty() {
-        // networkd keeps what it was told of a link that is to be made until it has seen that the old one is gone.
-        script.push(&Script::constant(
-            r#"if _old=$(cat "/sys/class/net/$_link/ifindex" 2>/dev/null); then
-  ip link delete dev "$_link"
-  _n=0; while [ -e "/run/systemd/netif/links/$_old" ] && [ $_n -lt 50 ]; do sleep 0.2; _n=$((_n+1)); done
-fi"#,
-        ));
-    }
-    script.push(&match settings {
+    let read = match settings {
         // Once for all links of a run, unless somebody else has started it anew.
         Settings::Changed => sh!(
             r#"_read() { cat {}; systemctl show --property=ActiveState,InvocationID -- {}; }
@@ -262,8 +253,19 @@ else systemctl restart -- {}; _read >"$_backup/networkd-read"; fi"#,
         Settings::Known => {
             sh!("if systemctl is-active --quiet {}; then _again; else systemctl start -- {}; fi", UNIT, UNIT)
         }
-    });
-    script
+    };
+    if differences.only_new.is_empty() {
+        return script.then(read);
+    }
+    // networkd keeps what it was told of a VLAN with the link that carries it, and would make the old one again.
+    script.then(sh!(
+        r#"if ip link show dev "$_link" >/dev/null 2>&1; then ip link delete dev "$_link"; systemctl restart -- {}
+else
+{}
+fi"#,
+        UNIT,
+        read
+    ))
 }
 
 /// Defines `_look`, which says in `$_missing` what of the link is not as wanted.
