@@ -71,6 +71,12 @@ impl LibvirtDomain {
         Virt::Domain(self.name.0.clone())
     }
 
+    /// Returns the pools that its volumes are in.
+    fn pools(&self) -> impl Iterator<Item = Virt> {
+        let disks = self.disks.iter().filter(|_| self.state != RunState::Absent);
+        disks.filter_map(|disk| Some(Virt::Pool(disk.pool.as_ref()?.0.clone())))
+    }
+
     /// Returns the seed with its path; none where no cloud-init is asked for.
     fn seed(&self) -> Option<(Seed, HostPath)> {
         let cards: Vec<_> = self.nics.iter().enumerate().map(|(at, nic)| (self.mac(at), nic.lan.as_ref())).collect();
@@ -258,6 +264,7 @@ impl LibvirtDomain {
         if observed.is_paused {
             run.attributes.push(differing("state", "paused", "running"));
             run.steps.push(self.resume_step());
+            run.reverse.push(self.suspend_step());
         }
         let Some(running) = &found.live else { return run };
         let wanted = self.element(None, &observed.pools, None);
@@ -339,6 +346,8 @@ impl LibvirtDomain {
             let is_uefi = self.firmware != spec::Firmware::Bios;
             change.steps.push(if is_new_firmware && is_uefi { self.start_afresh_step() } else { self.start_step() });
         }
+        let former_seed = found.stored.as_ref().and_then(seed_of).filter(|former| Some(*former) != path);
+        change.steps.extend(former_seed.map(|_| self.tidy_step(path)));
         let why = if is_new_firmware {
             "it becomes another computer, without the settings of its firmware; its disks stay"
         } else {
@@ -347,7 +356,8 @@ impl LibvirtDomain {
         let change = change.needs_consent(why);
         match &found.stored {
             Some(former) if !is_new_firmware => {
-                let mut reverse = vec![super::define(format!("define the guest {name} as it was"), "define", former)];
+                let mut reverse: Vec<Step> = former_seed.map(|former| self.untidy_step(former)).into_iter().collect();
+                reverse.push(super::define(format!("define the guest {name} as it was"), "define", former));
                 if observed.autostart != self.autostart {
                     reverse.push(self.autostart_step(observed.autostart));
                 }
@@ -565,10 +575,9 @@ impl Kind for LibvirtDomain {
     }
 
     fn queries(&self) -> Vec<Query> {
-        let pools = self.disks.iter().filter_map(|disk| disk.pool.as_ref());
         let mut queries = vec![Query::Virt(self.virt())];
+        queries.extend(self.pools().map(Query::Virt));
         if self.state != RunState::Absent {
-            queries.extend(pools.map(|pool| Query::Virt(Virt::Pool(pool.0.clone()))));
             queries.extend(self.seed().map(|(_, path)| Query::Path(path.to_string(), Want::Digest)));
         }
         queries
@@ -577,11 +586,11 @@ impl Kind for LibvirtDomain {
     fn observe(&self, answers: &Answers) -> Result<ObservedDomain, ObserveError> {
         let found = find(self, &self.virt(), answers)?;
         let mut pools = Pools::new();
-        for pool in self.disks.iter().filter_map(|disk| disk.pool.as_ref()) {
-            let there = find(self, &Virt::Pool(pool.0.clone()), answers)?;
+        for pool in self.pools() {
+            let there = find(self, &pool, answers)?;
             let Some(definition) = there.as_ref().and_then(Found::base) else { continue };
-            if let Some(path) = definition.text_at("target/path") {
-                pools.insert(pool.0.clone(), (path.to_owned(), definition.get("type") == Some("logical")));
+            if let (Virt::Pool(name), Some(path)) = (pool, definition.text_at("target/path")) {
+                pools.insert(name, (path.to_owned(), definition.get("type") == Some("logical")));
             }
         }
         let info = answers.libvirt().get(&self.virt()).map_or("", |state| state.info.as_str());
