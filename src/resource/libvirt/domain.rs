@@ -619,3 +619,34 @@ impl Kind for LibvirtDomain {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guest(spec: Value) -> LibvirtDomain {
+        serde_json::from_value(spec).unwrap()
+    }
+
+    #[test]
+    fn two_guests_of_a_group_own_the_same_thing_on_a_host() {
+        let group = |name: &str, state: &str| {
+            let guest = guest(json!({"name": name, "memory": "1GiB", "anti_affinity": "etcd", "state": state}));
+            guest.claims().into_iter().collect::<BTreeSet<_>>()
+        };
+        assert_eq!(group("a", "running").intersection(&group("b", "stopped")).count(), 1);
+        assert_eq!(group("a", "running").intersection(&group("b", "absent")).count(), 0);
+    }
+
+    #[test]
+    fn a_mac_address_follows_from_names_and_stays() {
+        let nics = json!([{"network": "x"}, {"network": "x"}, {"bridge": "b"}]);
+        let one = guest(json!({"name": "a", "memory": "1GiB", "nics": nics}));
+        let macs: BTreeSet<String> = (0..3).map(|at| one.mac(at)).collect();
+        assert_eq!(macs.len(), 3);
+        assert!(macs.iter().all(|mac| is_mac(mac)), "{macs:?}");
+        // A card of another network before it is no reason for another address.
+        let other = guest(json!({"name": "a", "memory": "1GiB", "nics": [{"network": "y"}, {"network": "x"}]}));
+        assert_eq!(other.mac(1), one.mac(0));
+    }
+}
