@@ -71,6 +71,12 @@ impl LibvirtDomain {
         Virt::Domain(self.name.0.clone())
     }
 
+    /// Returns the pools that its volumes are in.
+    fn pools(&self) -> impl Iterator<Item = Virt> {
+        let disks = self.disks.iter().filter(|_| self.state != RunState::Absent);
+        disks.filter_map(|disk| Some(Virt::Pool(disk.pool.as_ref()?.0.clone())))
+    }
+
     /// Returns the seed with its path; none where no cloud-init is asked for.
     fn seed(&self) -> Option<(Seed, HostPath)> {
         let cards: Vec<_> = self.nics.iter().enumerate().map(|(at, nic)| (self.mac(at), nic.lan.as_ref())).collect();
@@ -258,6 +264,7 @@ impl LibvirtDomain {
         if observed.is_paused {
             run.attributes.push(differing("state", "paused", "running"));
             run.steps.push(self.resume_step());
+            run.reverse.push(self.suspend_step());
         }
         let Some(running) = &found.live else { return run };
         let wanted = self.element(None, &observed.pools, None);
@@ -339,6 +346,8 @@ impl LibvirtDomain {
             let is_uefi = self.firmware != spec::Firmware::Bios;
             change.steps.push(if is_new_firmware && is_uefi { self.start_afresh_step() } else { self.start_step() });
         }
+        let former_seed = found.stored.as_ref().and_then(seed_of).filter(|former| Some(*former) != path);
+        change.steps.extend(former_seed.map(|_| self.tidy_step(path)));
         let why = if is_new_firmware {
             "it becomes another computer, without the settings of its firmware; its disks stay"
         } else {
@@ -347,7 +356,8 @@ impl LibvirtDomain {
         let change = change.needs_consent(why);
         match &found.stored {
             Some(former) if !is_new_firmware => {
-                let mut reverse = vec![super::define(format!("define the guest {name} as it was"), "define", former)];
+                let mut reverse: Vec<Step> = former_seed.map(|former| self.untidy_step(former)).into_iter().collect();
+                reverse.push(super::define(format!("define the guest {name} as it was"), "define", former));
                 if observed.autostart != self.autostart {
                     reverse.push(self.autostart_step(observed.autostart));
                 }
@@ -565,10 +575,9 @@ impl Kind for LibvirtDomain {
     }
 
     fn queries(&self) -> Vec<Query> {
-        let pools = self.disks.iter().filter_map(|disk| disk.pool.as_ref());
         let mut queries = vec![Query::Virt(self.virt())];
+        queries.extend(self.pools().map(Query::Virt));
         if self.state != RunState::Absent {
-            queries.extend(pools.map(|pool| Query::Virt(Virt::Pool(pool.0.clone()))));
             queries.extend(self.seed().map(|(_, path)| Query::Path(path.to_string(), Want::Digest)));
         }
         queries
@@ -577,11 +586,11 @@ impl Kind for LibvirtDomain {
     fn observe(&self, answers: &Answers) -> Result<ObservedDomain, ObserveError> {
         let found = find(self, &self.virt(), answers)?;
         let mut pools = Pools::new();
-        for pool in self.disks.iter().filter_map(|disk| disk.pool.as_ref()) {
-            let there = find(self, &Virt::Pool(pool.0.clone()), answers)?;
+        for pool in self.pools() {
+            let there = find(self, &pool, answers)?;
             let Some(definition) = there.as_ref().and_then(Found::base) else { continue };
-            if let Some(path) = definition.text_at("target/path") {
-                pools.insert(pool.0.clone(), (path.to_owned(), definition.get("type") == Some("logical")));
+            if let (Virt::Pool(name), Some(path)) = (pool, definition.text_at("target/path")) {
+                pools.insert(name, (path.to_owned(), definition.get("type") == Some("logical")));
             }
         }
         let info = answers.libvirt().get(&self.virt()).map_or("", |state| state.info.as_str());
@@ -608,5 +617,36 @@ impl Kind for LibvirtDomain {
             (Some(found), RunState::Absent) => self.delete(observed, found),
             (Some(found), _) => self.update(observed, found),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guest(spec: Value) -> LibvirtDomain {
+        serde_json::from_value(spec).unwrap()
+    }
+
+    #[test]
+    fn two_guests_of_a_group_own_the_same_thing_on_a_host() {
+        let group = |name: &str, state: &str| {
+            let guest = guest(json!({"name": name, "memory": "1GiB", "anti_affinity": "etcd", "state": state}));
+            guest.claims().into_iter().collect::<BTreeSet<_>>()
+        };
+        assert_eq!(group("a", "running").intersection(&group("b", "stopped")).count(), 1);
+        assert_eq!(group("a", "running").intersection(&group("b", "absent")).count(), 0);
+    }
+
+    #[test]
+    fn a_mac_address_follows_from_names_and_stays() {
+        let nics = json!([{"network": "x"}, {"network": "x"}, {"bridge": "b"}]);
+        let one = guest(json!({"name": "a", "memory": "1GiB", "nics": nics}));
+        let macs: BTreeSet<String> = (0..3).map(|at| one.mac(at)).collect();
+        assert_eq!(macs.len(), 3);
+        assert!(macs.iter().all(|mac| is_mac(mac)), "{macs:?}");
+        // A card of another network before it is no reason for another address.
+        let other = guest(json!({"name": "a", "memory": "1GiB", "nics": [{"network": "y"}, {"network": "x"}]}));
+        assert_eq!(other.mac(1), one.mac(0));
     }
 }

@@ -1,6 +1,6 @@
 //! The objects of a real libvirt: made, unchanged, changed by hand and named, healed.
 
-use super::fleet::{HYPERVISOR, Lab, is_possible};
+use super::fleet::{HYPERVISOR, Lab, all_text, is_possible};
 
 /// What lets guests run in a container, and a bridge of the host's.
 const READY: &str = r"printf 'cgroup_controllers = [ ]\nnamespaces = [ ]\n' >>/etc/libvirt/qemu.conf
@@ -171,4 +171,214 @@ fn a_libvirt_that_is_silent() {
     assert_eq!(lab.pending().len(), 1);
     lab.apply(0);
     lab.expect_nothing_to_do();
+}
+
+/// A guest, with what differs from it in the place of `MORE`, and a data disk where `DISK` is.
+const VM: &str = r#"
+  - libvirt.network: {name: iso}
+  - libvirt.pool: {name: images, path: /srv/images}
+  - libvirt.volume: {pool: images, name: vm.qcow2, size: 8MiB}
+  - libvirt.volume: {pool: images, name: more.raw, size: 8MiB, format: raw}
+  - libvirt.domain: {name: vm, accelerator: tcg, shutdown_within: 1, force_off: true, SPEC}
+"#;
+
+/// The arguments of the guest, to be changed one by one.
+const SPEC: [(&str, &str); 15] = [
+    ("machine", "q35"),
+    ("firmware", "bios"),
+    ("vcpus", "1"),
+    ("vcpus_max", "4"),
+    ("topology", "{cores: 4}"),
+    ("pinning", "[\"0-1\"]"),
+    ("memory", "64MiB"),
+    ("memory_max", "128MiB"),
+    ("disks", "[{pool: images, volume: vm.qcow2}]"),
+    ("nics", "[{network: iso, lan: {dhcp: true}}]"),
+    ("tpm", "false"),
+    ("serial", "true"),
+    ("cloud_init", "{hostname: first, ssh_host_key: \"{{ key }}\"}"),
+    ("autostart", "true"),
+    ("on_change", "live"),
+];
+
+/// One argument, what it becomes, which attributes the plan tells, whether it is live, and what `virsh dumpxml` has then.
+type Single<'a> = (&'a str, &'a str, &'a [&'a str], bool, &'a str);
+
+const SINGLES: [Single<'_>; 9] = [
+    ("vcpus", "2", &["vcpus"], true, "current='2'"),
+    ("pinning", "[\"1\"]", &["pinning"], true, "<vcpupin vcpu='0' cpuset='1'/>"),
+    (
+        "disks",
+        "[{pool: images, volume: vm.qcow2}, {pool: images, volume: more.raw}]",
+        &["disks"],
+        true,
+        "/srv/images/more.raw",
+    ),
+    (
+        "nics",
+        "[{network: iso, lan: {dhcp: true}}, {bridge: br-control, mac: \"52:54:00:AA:00:01\"}]",
+        &["nics"],
+        true,
+        "<mac address='52:54:00:aa:00:01'/>",
+    ),
+    ("topology", "{cores: 2, threads: 2}", &["topology"], false, "cores='2' threads='2'"),
+    ("memory_max", "256MiB", &["memory_max"], false, "<memory unit='KiB'>262144</memory>"),
+    ("tpm", "true", &["tpm"], false, "<tpm model='tpm-crb'>"),
+    (
+        "cloud_init",
+        "{hostname: second, ssh_host_key: \"{{ key }}\"}",
+        &["seed"],
+        false,
+        "/var/lib/libvirt/seeds/vm/SEED",
+    ),
+    ("serial", "false", &["serial"], false, "NO<serial"),
+];
+
+#[test]
+fn guests() {
+    if !is_possible("lab::guests") {
+        return;
+    }
+    let lab = Lab::plain_with("guests", 1, HYPERVISOR);
+    lab.on("host-001", READY);
+    let key = lab.path("key");
+    let keygen = ["-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key.to_str().unwrap()];
+    assert!(std::process::Command::new("ssh-keygen").args(keygen).status().unwrap().success());
+    let hosts = "defaults: {ssh: {user: provision}, vars: {key: {secret: {file: KEY}}}}\nhosts:\n  host-001: {ssh: {address: 10.99.0.1}}\n";
+    lab.write("inventory/hosts.yaml", &hosts.replace("KEY", key.to_str().unwrap()));
+    let mut spec: Vec<(&str, &str)> = SPEC.to_vec();
+    let site = |spec: &[(&str, &str)], state: &str| {
+        let words: Vec<String> = spec.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        lab.tasks(&VM.replace("SPEC", &format!("{}, state: {state}", words.join(", "))));
+    };
+    let set = |spec: &mut Vec<(&str, &str)>, name: &str, value: &'static str| {
+        spec.iter_mut().find(|(known, _)| *known == name).unwrap().1 = value;
+    };
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let said = || words(&lab.provision(&["plan", "-v"]).expect(0).stdout);
+    let stored = || lab.on("host-001", "virsh dumpxml --inactive vm");
+    let live = || lab.on("host-001", "virsh dumpxml vm");
+    let vm = "libvirt.domain[vm]";
+    site(&spec, "running");
+    lab.apply(0);
+    lab.expect_nothing_to_do();
+    let first = lab.on("host-001", "ls /var/lib/libvirt/seeds/vm");
+    // The guest's key is in its seed, which nobody else may read, and nowhere else.
+    let seed = "cd /var/lib/libvirt/seeds/vm && stat -c %a *.img && grep -ao ed25519_private *.img";
+    assert_eq!(lab.on("host-001", seed), "600\ned25519_private\n");
+    let key = std::fs::read_to_string(key).unwrap();
+    let secret = key.lines().nth(2).unwrap();
+    let seed_has = format!("grep -qF {secret} /var/lib/libvirt/seeds/vm/*.img");
+    lab.on("host-001", &seed_has);
+    let seen = format!("{}{}", lab.provision(&["plan", "-v"]).stdout, all_text(&lab.path(".provision")));
+    assert!(seen.contains("vm") && !seen.contains(secret), "{seen}");
+
+    // Each argument alone: what the plan says of when it takes effect is what `virsh dumpxml` shows.
+    for (name, value, attributes, is_live, text) in SINGLES {
+        set(&mut spec, name, value);
+        site(&spec, "running");
+        let wanted = attributes.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(lab.pending(), [(format!("host-001/{vm}"), wanted)].into(), "{name}");
+        let class = format!("{} ({}) differs", attributes[0], if is_live { "live" } else { "at next boot" });
+        assert!(said().replace("differ)", "differs)").contains(&class), "{name}: {}", said());
+        lab.apply(0);
+        lab.expect_nothing_to_do();
+        let (text, is_there) = text.strip_prefix("NO").map_or((text, true), |text| (text, false));
+        let text = match text.strip_suffix("SEED") {
+            Some(folder) => {
+                let seeds = lab.on("host-001", "ls /var/lib/libvirt/seeds/vm");
+                format!("{folder}{}", seeds.lines().find(|seed| *seed != first.trim()).unwrap())
+            }
+            None => text.to_owned(),
+        };
+        assert_eq!(stored().contains(&text), is_there, "{name}: {}", stored());
+        assert_eq!(live().contains(&text), is_there == is_live, "{name}: {}", live());
+        let waiting = if name == "cloud_init" { "seed" } else { name };
+        let note =
+            said().split("it runs with another ").nth(1).map(|note| note.split("until").next().unwrap().to_owned());
+        assert_eq!(note.is_some_and(|note| note.contains(waiting)), !is_live, "{name}: {}", said());
+    }
+    // Memory is asked of the guest. This one has no system that could give it.
+    set(&mut spec, "memory", "96MiB");
+    site(&spec, "running");
+    assert_eq!(lab.pending()[&format!("host-001/{vm}")], ["memory"]);
+    assert!(said().contains("memory (as far as the guest gives it)"), "{}", said());
+    lab.apply(0);
+    lab.expect_nothing_to_do();
+    assert!(stored().contains("<currentMemory unit='KiB'>98304</currentMemory>"));
+
+    // What waits is what it runs with once it may be restarted; then nothing waits any more.
+    set(&mut spec, "on_change", "restart");
+    site(&spec, "running");
+    let pending = lab.pending();
+    let waiting = ["live.memory_max", "live.seed", "live.serial", "live.topology", "live.tpm"];
+    assert_eq!(pending, [(format!("host-001/{vm}"), waiting.map(str::to_owned).to_vec())].into());
+    lab.apply(0);
+    lab.expect_nothing_to_do();
+    assert!(!said().contains("until its next start"), "{}", said());
+    assert!(live().contains("cores='2' threads='2'") && live().contains("<tpm"), "{}", live());
+
+    // Edits by hand, of what is stored and of what runs, are named and healed. The guest lets go of nothing, so it is restarted.
+    let edit = |what: &str| {
+        format!("virsh dumpxml --inactive vm >/tmp/vm.xml && sed -i '{what}' /tmp/vm.xml && virsh define /tmp/vm.xml")
+    };
+    drifts(&lab, &edit("s/<vcpu[^>]*>4/<vcpu current=\"1\">4/"), vm, &["vcpus"]);
+    drifts(&lab, &edit("s/cpuset=.1./cpuset=\"0\"/"), vm, &["pinning"]);
+    drifts(&lab, &edit("/<tpm/,/<.tpm>/d"), vm, &["tpm"]);
+    drifts(&lab, &edit("s/cores=.2. threads=.2./cores=\"4\" threads=\"1\"/"), vm, &["topology"]);
+    drifts(&lab, &edit("s/name=.qemu. type=.raw./& cache=\"unsafe\"/"), vm, &["disks"]);
+    drifts(&lab, &edit("s,</devices>,<graphics type=\"vnc\"/></devices>,"), vm, &["others"]);
+    drifts(&lab, &edit("s/52:54:00:aa:00:01/52:54:00:aa:00:02/"), vm, &["nics"]);
+    drifts(&lab, "virsh vcpupin vm 0 0 --live", vm, &["live.pinning"]);
+    drifts(&lab, "virsh attach-interface vm bridge br-control --model virtio --live", vm, &["live.nics"]);
+    drifts(&lab, "qemu-img create -q /srv/x.raw 1M && virsh attach-disk vm /srv/x.raw vdq --live", vm, &["live.disks"]);
+    drifts(&lab, "virsh suspend vm", vm, &["state"]);
+    drifts(&lab, "virsh destroy vm", vm, &["state"]);
+    drifts(&lab, "virsh autostart --disable vm", vm, &["autostart"]);
+    drifts(&lab, "for seed in /var/lib/libvirt/seeds/vm/*; do echo x >>$seed; done", vm, &["seed_file"]);
+
+    // Another machine is another computer: only who asks for it gets it, and the disk stays.
+    lab.on("host-001", "sha256sum /srv/images/vm.qcow2 >/tmp/sum");
+    set(&mut spec, "firmware", "uefi");
+    site(&spec, "running");
+    let refused = words(&lab.provision(&["plan"]).expect(3).stdout);
+    assert!(refused.contains("it becomes another computer"), "{refused}");
+    lab.provision(&["apply", "--yes"]).expect(3);
+    assert!(!stored().contains("firmware='efi'"));
+    lab.provision(&["apply", "--yes", "--allow-replace"]).expect(0);
+    lab.expect_nothing_to_do();
+    assert!(stored().contains("<os firmware='efi'>") && live().contains("OVMF"), "{}", live());
+    assert_eq!(lab.on("host-001", "sha256sum -c /tmp/sum"), "/srv/images/vm.qcow2: OK\n");
+
+    site(&spec, "stopped");
+    lab.apply(0);
+    lab.expect_nothing_to_do();
+    site(&spec, "absent");
+    lab.apply(0);
+    lab.expect_nothing_to_do();
+    let left = "virsh list --all --name; ls /var/lib/libvirt/seeds/vm /var/lib/libvirt/qemu/nvram; ls /srv/images";
+    assert_eq!(
+        words(&lab.on("host-001", left)).replace("/var/lib/libvirt/", ""),
+        "qemu/nvram: seeds/vm: more.raw vm.qcow2"
+    );
+}
+
+#[test]
+fn two_hundred_guests_are_seen_in_one_exchange() {
+    if !is_possible("lab::two_hundred_guests_are_seen_in_one_exchange") {
+        return;
+    }
+    let lab = Lab::plain_with("herd", 1, HYPERVISOR);
+    lab.on("host-001", READY);
+    let guest = |n: u32| {
+        format!(
+            "  - libvirt.domain: {{name: vm-{n:03}, accelerator: tcg, memory: 64MiB, state: stopped, nics: [{{network: iso}}]}}\n"
+        )
+    };
+    lab.tasks(&format!("  - libvirt.network: {{name: iso}}\n{}", (1..=200).map(guest).collect::<String>()));
+    lab.apply(0);
+    lab.expect_nothing_to_do();
+    assert_eq!(lab.on("host-001", "virsh list --all --name | grep -c vm-"), "200\n");
+    let run = lab.provision(&["plan", "-v"]).expect(0);
+    assert!(run.stderr.contains(", 1 exchange,"), "{}", run.stderr);
 }

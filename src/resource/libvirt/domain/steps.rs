@@ -78,6 +78,10 @@ set -- "$@" -e {}"$_kind|" -e {}"$_name='$_path'|""#,
         Step::new(format!("resume the guest {}", self.name), virsh(["resume", self.name.as_str()]))
     }
 
+    pub(super) fn suspend_step(&self) -> Step {
+        Step::new(format!("pause the guest {}", self.name), virsh(["suspend", self.name.as_str()]))
+    }
+
     /// Shuts the guest down and waits for it, whatever state it is in.
     fn stop(&self) -> Script {
         let name = self.name.as_str();
