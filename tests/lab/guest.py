@@ -27,6 +27,7 @@ FILES = {
     "etc/cloud/cloud.cfg.d/90-lab.cfg": "datasource_list: [NoCloud]\n"
                                         "system_info: {network: {renderers: [networkd]}}\n"
                                         "apt: {preserve_sources_list: true}\n",
+    "etc/hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
     "etc/fstab": "/dev/vda / ext4 defaults 0 0\n",
 }
 ENABLED = {
