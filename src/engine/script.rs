@@ -85,8 +85,8 @@ EOF
   mkdir -p /etc/systemd/system/sysinit.target.wants
   ln -sf ../provision-window-boot.service /etc/systemd/system/sysinit.target.wants/provision-window-boot.service
   : >"$_window/armed"
-  sync -- "$_window/restore" "$_window/armed" "$_window" /etc/systemd/system/provision-window-boot.service \
-    /etc/systemd/system/sysinit.target.wants
+  # What was saved, too: after a power cut an empty file would be put back.
+  sync -f -- "$_window" /etc/systemd/system
   systemd-run --quiet --collect --unit=provision-window --on-active="$1" --timer-property=AccuracySec=100ms \
     /bin/sh "$_window/restore"
 )"#;
@@ -96,7 +96,8 @@ const RESTORE_HEAD: &str = r#"_window="$_state/window"
 mv "$_window/armed" "$_window/restoring" 2>/dev/null || [ -e "$_window/restoring" ] || exit 0
 _bad="#;
 
-const RESTORE_TAIL: &str = r#"rm -f /etc/systemd/system/sysinit.target.wants/provision-window-boot.service /etc/systemd/system/provision-window-boot.service
+const RESTORE_TAIL: &str = r#"sync -f -- "$_window" /etc || :
+rm -f /etc/systemd/system/sysinit.target.wants/provision-window-boot.service /etc/systemd/system/provision-window-boot.service
 if [ -z "$_bad" ]; then mv "$_window/restoring" "$_window/restored"; else mv "$_window/restoring" "$_window/failed"; fi
 sync -- "$_window""#;
 
