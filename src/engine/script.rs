@@ -96,7 +96,7 @@ const RESTORE_HEAD: &str = r#"_window="$_state/window"
 mv "$_window/armed" "$_window/restoring" 2>/dev/null || [ -e "$_window/restoring" ] || exit 0
 _bad="#;
 
-const RESTORE_TAIL: &str = r#"sync -f -- "$_window" /etc || :
+const RESTORE_TAIL: &str = r#"sync -f -- "$_window" /etc /home /root 2>/dev/null || :
 rm -f /etc/systemd/system/sysinit.target.wants/provision-window-boot.service /etc/systemd/system/provision-window-boot.service
 if [ -z "$_bad" ]; then mv "$_window/restoring" "$_window/restored"; else mv "$_window/restoring" "$_window/failed"; fi
 sync -- "$_window""#;

@@ -44,8 +44,14 @@ fn machines_leave_a_hypervisor_before_it_reboots_and_return_when_it_is_well() {
     let seen = lab.on("hv-2", "sort -u /srv/seen");
     assert!(seen.lines().any(|line| line == "web-1"), "it was there meanwhile: {seen}");
     assert!(!seen.contains("stateless-1"), "{seen}");
-    // It went over without a stop: the machine that returned has run since it was first started.
-    lab.on("hv-1", "test ! -s /var/lib/provision-guests/left; test -s /var/log/libvirt/qemu/web-1.log");
+    // It went over without a stop: QEMU was told on each side to take in a machine that ran, and did not begin one anew.
+    lab.on("hv-1", "test ! -s /var/lib/provision-guests/left");
+    let begun = |host: &str, name: &str| {
+        let log = lab.on(host, &format!("cat /var/log/libvirt/qemu/{name}.log 2>/dev/null || :"));
+        (log.matches("starting up libvirt").count(), log.matches("-incoming").count())
+    };
+    assert_eq!((begun("hv-1", "web-1"), begun("hv-2", "web-1")), ((2, 1), (1, 1)));
+    assert_eq!((begun("hv-1", "stateless-1"), begun("hv-2", "stateless-1")), ((2, 0), (0, 0)));
     lab.provision(&[&["plan", "--detailed-exitcode"], &site[..], &change].concat()).expect(0);
 
     // Where nobody takes a machine in, its host is left as it is.

@@ -242,8 +242,7 @@ fn guests() {
     let lab = Lab::plain_with("guests", 1, HYPERVISOR);
     lab.on("host-001", READY);
     let key = lab.path("key");
-    let keygen = ["-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key.to_str().unwrap()];
-    assert!(std::process::Command::new("ssh-keygen").args(keygen).status().unwrap().success());
+    lab.keygen(&key);
     let hosts = "defaults: {ssh: {user: provision}, vars: {key: {secret: {file: KEY}}}}\nhosts:\n  host-001: {ssh: {address: 10.99.0.1}}\n";
     lab.write("inventory/hosts.yaml", &hosts.replace("KEY", key.to_str().unwrap()));
     let mut spec: Vec<(&str, &str)> = SPEC.to_vec();
