@@ -137,6 +137,17 @@ struct Report {
     window: Option<WindowEnd>,
 }
 
+impl Report {
+    /// Notes how a step of a work ended, once: who confirms a window is told all ends again, also those that came before the
+    /// session was lost.
+    fn end_step(&mut self, work: usize, step: usize, status: i32, output: &Bytes) {
+        let ends = self.ends.entry(work).or_default();
+        if ends.len() == step {
+            ends.push((status, output.clone()));
+        }
+    }
+}
+
 impl ApplyRequest<'_> {
     /// Does it, and returns what became of each resource.
     ///
@@ -358,4 +369,19 @@ impl<'a> Dispatcher<'a> {
 enum Begun<'s> {
     Finished(Status),
     Running(LocalBoxFuture<'s, Finished>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_step_that_is_told_twice_counts_once() {
+        let mut report = Report::default();
+        for (work, step, status) in [(3, 0, 0), (3, 1, 1), (3, 0, 0), (3, 1, 1), (4, 0, 0), (3, 2, 0), (4, 0, 0)] {
+            report.end_step(work, step, status, &Bytes::default());
+        }
+        let statuses = |work: usize| report.ends[&work].iter().map(|(status, _)| *status).collect::<Vec<_>>();
+        assert_eq!((statuses(3), statuses(4)), (vec![0, 1, 0], vec![0]));
+    }
 }

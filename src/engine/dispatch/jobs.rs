@@ -67,11 +67,7 @@ impl Dispatcher<'_> {
                 listener(Event::Step { addr: work.addr.clone(), title });
             }
             HostMessage::StepEnded { work, step, status, output } => {
-                // Who confirms a window is told all ends once more, also those that came before the session was lost.
-                let ends = report.ends.entry(*work).or_default();
-                if ends.len() == *step {
-                    ends.push((*status, output.clone()));
-                }
+                report.end_step(*work, *step, *status, output);
             }
             _ => {}
         });
