@@ -4,7 +4,7 @@
 
 help:
 	@echo 'make demo        boot 8 Debian hosts on this machine and configure them (root)'
-	@echo 'make demo-machines  the same with a real virtual machine among them, which takes some minutes'
+	@echo 'make demo-machines  a control plane with real virtual machines on two hypervisors, which takes some minutes'
 	@echo 'make demo-down   take them down'
 	@echo 'make test        run all tests; those on real hosts need root'
 	@echo 'make check       formatting, lints, documentation, licences'
