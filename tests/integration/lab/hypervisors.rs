@@ -24,6 +24,8 @@ fn machines_leave_a_hypervisor_before_it_reboots_and_return_when_it_is_well() {
     let site: Vec<&str> = site.iter().map(String::as_str).collect();
     lab.provision(&[&["apply", "--yes", "-q"], &site[..]].concat()).expect(0);
     lab.provision(&[&["plan", "--detailed-exitcode"], &site[..]].concat()).expect(0);
+    // The daemon stays, also where nobody asks it anything.
+    lab.on("hv-2", "! grep -q timeout /proc/$(cat /run/libvirtd.pid)/cmdline");
     // Only where machines move does anybody listen, and only to those of the fleet.
     assert_eq!(lab.on("hv-1", "ss -Hltn sport = :16514 | awk '{print $4}'").trim(), "10.30.0.11:16514");
     lab.on("hv-1", "virsh -q -c qemu+tls://10.30.0.12/system list");
