@@ -1,11 +1,11 @@
 # What one does with a clone. `make demo` and `make test` install what they need.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-machines demo-down test check bench bench-quick bench-full lab-setup lab-up lab-down lab-status
+.PHONY: help demo demo-fleet demo-down test check bench bench-quick bench-full lab-setup lab-up lab-down lab-status
 
 help:
-	@echo 'make demo        boot 8 Debian hosts on this machine and configure them (root)'
-	@echo 'make demo-machines  a control plane with real virtual machines on two hypervisors, which takes some minutes'
-	@echo 'make demo-down   take them down'
+	@echo 'make demo        from bare Debian hosts on this machine to a control plane in virtual machines: some minutes (root)'
+	@echo 'make demo-fleet  8 Debian hosts without virtual machines, which is quicker (root)'
+	@echo 'make demo-down   take the hosts of both down'
 	@echo 'make test        run all tests; those on real hosts need root'
 	@echo 'make check       formatting, lints, documentation, licences'
 	@echo 'make bench-quick measure beside the floor and pyinfra, on 10 hosts; also bench and bench-full (root)'
@@ -14,12 +14,12 @@ help:
 demo:
 	@scripts/demo
 
-demo-machines:
-	@scripts/demo-machines
+demo-fleet:
+	@scripts/demo-fleet
 
 demo-down lab-down:
 	@tests/lab/lab down --name demo
-	@tests/lab/lab down --name machines
+	@tests/lab/lab down --name fleet
 
 test:
 	@scripts/test
@@ -40,7 +40,7 @@ lab-setup:
 	@tests/lab/lab setup
 
 lab-up: lab-setup
-	@scripts/tools build && cargo build --locked && tests/lab/lab up inventories/demo --name demo
+	@scripts/tools build && cargo build --locked && tests/lab/lab up inventories/demo --name fleet
 
 lab-status:
-	@tests/lab/lab status --name demo
+	@tests/lab/lab status --name fleet

@@ -173,8 +173,11 @@ fn the_fleet_that_the_cases_change_keeps_to_every_rule() {
 
 #[test]
 fn the_shipped_inventories_keep_to_the_rules_but_for_what_they_sign_for() {
-    for inventory in ["inventories/demo", "inventories/france"] {
-        for args in [vec![], vec!["playbooks/site.yaml"]] {
+    let site = "playbooks/site.yaml";
+    let shipped =
+        [("inventories/demo", site), ("inventories/france", site), ("inventories/foundation", "playbooks/foundation.yaml")];
+    for (inventory, playbook) in shipped {
+        for args in [vec![], vec![playbook]] {
             let fixed = ["validate", "-i", inventory, "--as-of", "2026-11-25", "--fail-on", "warning", "--json"];
             let output = run_in(root(), &[&fixed[..], &args].concat());
             let found = found(&output);
