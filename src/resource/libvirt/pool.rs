@@ -166,10 +166,18 @@ impl LibvirtPool {
                         format!("there is no volume group {group}, and no `devices` to make it of are given")
                     )
                 } else {
-                    // Without `-y` and `-ff`: LVM refuses a device that holds anything.
+                    // Without `-y` and `-ff` LVM itself refuses what it knows, and says less of it.
                     sh!(
-                        "if ! vgs -- {} >/dev/null 2>&1; then\nvgcreate -q -- {} {} </dev/null >/dev/null\n{}\nfi",
+                        r#"if ! vgs -- {} >/dev/null 2>&1; then
+for _device in {}; do
+_holds=$(wipefs --noheadings --output TYPE -- "$_device" | tr '\n' ' ')
+[ -z "$_holds" ] || { echo "$_device holds ${_holds% }, and is not taken; \`wipefs --all $_device\` empties it" >&2; exit 1; }
+done
+vgcreate -q -- {} {} </dev/null >/dev/null
+{}
+fi"#,
                         group,
+                        Script::words(&self.devices),
                         group,
                         Script::words(&self.devices),
                         note

@@ -24,7 +24,8 @@ use crate::shell::Script;
 ///
 /// It grows to a larger `size`, at once and also while a guest runs on it. Another `format` or `backing`, or a smaller `size`,
 /// would cost what is in it: that happens only with `--allow-replace`. `from` says what a new volume holds; a volume that is
-/// there belongs to its guest, and is not compared with it.
+/// there belongs to its guest, and is not compared with it. A new volume, and what one grows by, reads as zeros also where it
+/// is a logical volume on a disk that others have written to.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LibvirtVolume {
@@ -154,8 +155,14 @@ pub struct ObservedVolume {
     is_logical: bool,
 }
 
-/// Logical volumes are as large as whole extents; none that is usual is larger.
+/// Logical volumes are as large as whole extents, whose size is a power of two; none that is usual is larger.
 const LARGEST_EXTENT: u64 = 64 << 20;
+
+/// Returns whether a logical volume of `bytes` can be one of `wanted` that was rounded up to whole extents.
+fn is_rounded(bytes: u64, wanted: u64) -> bool {
+    let extent = (1 << bytes.trailing_zeros().min(63)).min(LARGEST_EXTENT);
+    bytes.checked_sub(wanted).is_some_and(|more| more < extent)
+}
 
 fn view(volume: &Element) -> Attributes {
     let mut view = Attributes::from([
@@ -246,8 +253,7 @@ impl LibvirtVolume {
     fn desired(&self, observed: &ObservedVolume) -> Attributes {
         let mut desired = view(&self.element(self.name.as_str()));
         if observed.is_logical
-            && observed.bytes >= self.bytes()
-            && observed.bytes - self.bytes() < LARGEST_EXTENT
+            && is_rounded(observed.bytes, self.bytes())
             && let Some(size) = observed.found.as_ref().and_then(|found| found.get("size"))
         {
             desired.insert("size".to_owned(), size.clone());
@@ -268,7 +274,9 @@ impl LibvirtVolume {
     fn make_step(&self) -> Step {
         let (pool, name) = (&self.pool, self.name.as_str());
         let part = format!("{name}.part");
-        let first = if self.from.is_some() { part.as_str() } else { name };
+        // What is not whole at once has another name until it is.
+        let is_whole = self.format == Format::Qcow2 && self.from.is_none();
+        let first = if is_whole { name } else { part.as_str() };
         let mut script = Script::default();
         for image in self.from.iter().chain(&self.backing) {
             script.push(&image.proof());
@@ -277,7 +285,7 @@ impl LibvirtVolume {
         // A volume of a pool that did not run could not be seen before. Whether it is the wanted one is looked at after.
         script.push(&sh!("if {} 2>&1; then exit 0; fi", virsh(self.words("vol-path", name))));
         script.push(&sh!("[ -d \"$_backup\" ] || mkdir -p -m 0700 -- \"$_backup\"\n: >\"$_backup\"/{}", self.note()));
-        if self.from.is_some() {
+        if !is_whole {
             script.push(&sh!("{} 2>&1 || :", virsh(self.words("vol-delete", &part))));
         }
         if self.format == Format::Raw {
@@ -294,25 +302,8 @@ virsh -q -c qemu:///system vol-create-as {} {} {} --format raw "$@" >/dev/null"#
         } else {
             script.push(&sh!("_payload | virsh -q -c qemu:///system vol-create {} /dev/stdin >/dev/null", pool));
         }
-        if let Some(from) = &self.from {
-            let (format, own) = (from.format_word(), self.format.word());
-            // A file that was just made reads as zeros; a logical volume reads as what was there before.
-            script.push(&sh!(
-                r#"_path=$(virsh -q -c qemu:///system {})
-_new=${_path%/*}/{}
-set --
-[ -b "$_path" ] || set -- --target-is-zero
-qemu-img convert -n "$@" -f {} -O {} -- {} "$_path" || { {} || :; exit 1; }
-if [ -b "$_path" ]; then lvrename -- "$_path" "$_new" >/dev/null; else mv -T -- "$_path" "$_new"; fi
-{}"#,
-                Script::words(self.words("vol-path", &part)),
-                name,
-                format,
-                own,
-                from.image,
-                virsh(self.words("vol-delete", &part)),
-                virsh(["pool-refresh", pool.as_str()])
-            ));
+        if !is_whole {
+            script.push(&self.fill(&part));
         }
         let title = match (&self.from, &self.backing) {
             (Some(from), _) => format!("make the volume {pool}/{name} of {}", from.image),
@@ -321,6 +312,35 @@ if [ -b "$_path" ]; then lvrename -- "$_path" "$_new" >/dev/null; else mv -T -- 
         };
         let step = Step::new(title, script).within(3600);
         if self.format == Format::Raw { step } else { step.with_bytes(self.element(first).render().into_bytes()) }
+    }
+
+    /// Gives the volume `part` what it begins with, and then its own name.
+    ///
+    /// A file that was just made reads as zeros. A logical volume reads as what was on the disk before, which was another
+    /// guest's: nothing of it may be seen from this one.
+    fn fill(&self, part: &str) -> Script {
+        let mut script = sh!(
+            r#"_path=$(virsh -q -c qemu:///system {})
+_new=${_path%/*}/{}
+[ ! -b "$_path" ] || blkdiscard --force --zeroout -- "$_path" || { {} || :; exit 1; }"#,
+            Script::words(self.words("vol-path", part)),
+            self.name.as_str(),
+            virsh(self.words("vol-delete", part))
+        );
+        if let Some(from) = &self.from {
+            script.push(&sh!(
+                r#"qemu-img convert -n --target-is-zero -f {} -O {} -- {} "$_path" || { {} || :; exit 1; }"#,
+                from.format_word(),
+                self.format.word(),
+                from.image,
+                virsh(self.words("vol-delete", part))
+            ));
+        }
+        script.then(sh!(
+            r#"if [ -b "$_path" ]; then lvrename -q -- "$_path" "$_new" >/dev/null; else mv -T -- "$_path" "$_new"; fi
+{}"#,
+            virsh(["pool-refresh", self.pool.as_str()])
+        ))
     }
 
     /// Sets `_path` to where the volume is, and `_guest` to a running guest that has it as a disk.
@@ -344,20 +364,30 @@ done)"#,
         Step::new(format!("delete the volume {name}"), script)
     }
 
+    /// libvirt makes no logical volume larger, and QEMU takes such a disk only as large as it is.
     fn grow_step(&self) -> Step {
         let size = self.bytes().to_string();
         let idle = virsh(self.words("vol-resize", self.name.as_str()).into_iter().chain(["--capacity", size.as_str()]));
         let script = self.find_guest().then(sh!(
-            r#"if [ -n "$_guest" ]; then
-virsh -q -c qemu:///system blockresize --domain "$_guest" --path "$_path" --size {}B >/dev/null
-else
+            r#"_size={}
+if [ -b "$_path" ]; then
+_old=$(blockdev --getsize64 "$_path")
+lvextend -q --size "$_size"b -- "$_path" >/dev/null
+_size=$(blockdev --getsize64 "$_path")
+blkdiscard --force --zeroout --offset "$_old" -- "$_path"
+{}
+fi
+if [ -n "$_guest" ]; then
+virsh -q -c qemu:///system blockresize --domain "$_guest" --path "$_path" --size "$_size"B >/dev/null
+elif [ ! -b "$_path" ]; then
 {}
 fi"#,
             self.bytes(),
+            virsh(["pool-refresh", self.pool.as_str()]),
             idle
         ));
         let size = self.size.map(|size| size.to_string()).unwrap_or_default();
-        Step::new(format!("grow the volume {}/{} to {size}", self.pool, self.name), script)
+        Step::new(format!("grow the volume {}/{} to {size}", self.pool, self.name), script).within(3600)
     }
 
     fn create(&self, observed: &ObservedVolume) -> Change {
@@ -477,9 +507,16 @@ impl Kind for LibvirtVolume {
         if text.is_empty() {
             return Err(silent(self, &said.trouble));
         }
-        let volume = Element::parse(text).map_err(|error| ObserveError::unexpected(self, error.to_string()))?;
-        observed.bytes = bytes_of(&volume);
+        let mut volume = Element::parse(text).map_err(|error| ObserveError::unexpected(self, error.to_string()))?;
         observed.is_logical = volume.get("type") == Some("block");
+        // libvirt goes by what it last saw of a volume group, and looks at it again only when it is told to.
+        if let (true, Some(logical)) = (observed.is_logical, &said.logical) {
+            let Some(bytes) = volume.text_at("target/path").and_then(|path| logical.get(path)) else {
+                return Ok(observed);
+            };
+            volume.replace("capacity", vec![Element::of_text("capacity", &bytes.to_string())]);
+        }
+        observed.bytes = bytes_of(&volume);
         observed.found = Some(view(&volume));
         Ok(observed)
     }
@@ -503,6 +540,14 @@ impl Kind for LibvirtVolume {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_logical_volume_is_larger_than_wanted_by_less_than_an_extent() {
+        let mib = |count: u64| count << 20;
+        // By extents of 4 MiB, which are LVM's own choice, and of 64 MiB.
+        assert!(is_rounded(mib(52), mib(50)) && is_rounded(mib(52), mib(52)) && is_rounded(mib(64), mib(1)));
+        assert!(!is_rounded(mib(52), mib(48)) && !is_rounded(mib(52), mib(53)) && !is_rounded(mib(128), mib(64)));
+    }
 
     #[test]
     fn a_size_has_a_unit_and_is_shown_in_the_largest() {

@@ -112,6 +112,14 @@ pub(super) fn script(objects: &[Virt]) -> Script {
         // Ended by hand if libvirt hangs, and said so: what was not read is not taken for absent.
         asking.push(&sh!("timeout 60 virsh -q -c qemu:///system {} 2>&1 || printf '\\n\\036status %s\\n' $?", chunk));
     }
+    if objects.iter().any(|object| matches!(object, Virt::Volume { .. })) {
+        asking.push(&sh!(
+            r"if command -v lvs >/dev/null 2>&1; then
+printf '\n\036lvs logical\n'
+timeout 60 lvs --noheadings --units b --nosuffix --options lv_path,lv_size </dev/null 2>/dev/null || printf '\n\036lvs trouble\n'
+fi"
+        ));
+    }
     sh!(
         r#"if ! command -v virsh >/dev/null 2>&1; then :
 elif [ ! -x /usr/sbin/libvirtd ] && [ ! -x /usr/sbin/virtqemud ]; then _mark missing libvirtd
@@ -129,6 +137,9 @@ fi"#,
 pub struct VirtStates {
     /// Why it did not answer all; empty where it did.
     pub trouble: String,
+    /// The size in bytes of each logical volume on the host, by its path, as LVM has it: libvirt remembers those that it has
+    /// seen once. `None` where the host has no LVM, or was not asked.
+    pub logical: Option<BTreeMap<String, u64>>,
     objects: BTreeMap<String, VirtState>,
 }
 
@@ -140,6 +151,9 @@ impl VirtStates {
 
     pub(super) fn extend(&mut self, other: Self) {
         self.objects.extend(other.objects);
+        if let Some(logical) = other.logical {
+            self.logical.get_or_insert_default().extend(logical);
+        }
         if !other.trouble.is_empty() {
             self.trouble = other.trouble;
         }
@@ -168,6 +182,10 @@ pub(super) fn parse(data: &[u8], states: &mut VirtStates) -> Result<(), ReadErro
             }
             continue;
         }
+        if object == "lvs" {
+            states.logical = if part == "logical" { Some(logical(said)?) } else { None };
+            continue;
+        }
         let state = states.objects.entry(object.to_owned()).or_default();
         match part {
             "info" => state.info = said.to_owned(),
@@ -178,6 +196,18 @@ pub(super) fn parse(data: &[u8], states: &mut VirtStates) -> Result<(), ReadErro
         }
     }
     Ok(())
+}
+
+/// Reads lines of a path and a size. What has no path, as the parts of a mirror, is no volume.
+fn logical(said: &str) -> Result<BTreeMap<String, u64>, ReadError> {
+    let volume = |line: &str| {
+        let (path, size) = line.trim().rsplit_once(char::is_whitespace)?;
+        Some((path.trim_end().to_owned(), size.parse().ok()?))
+    };
+    let lines = said.lines().filter(|line| line.trim().starts_with('/'));
+    lines
+        .map(|line| volume(line).ok_or_else(|| ReadError::shape(super::LIBVIRT, format!("lvs's line {line:?}"))))
+        .collect()
 }
 
 #[cfg(test)]
@@ -204,6 +234,18 @@ mod tests {
         assert_eq!(states.trouble, "error: failed to connect to the hypervisor\nerror: no such socket");
         parse(b"\n\x1enetwork n1 info\nName: n1\n\x1estatus 124\n", &mut states).unwrap();
         assert_eq!(states.trouble, "`virsh` did not end within a minute");
+    }
+
+    #[test]
+    fn logical_volumes_are_as_lvm_has_them() {
+        let mut states = VirtStates::default();
+        parse(b"\n\x1elvs logical\n  /dev/vg/a 4194304\n  /dev/vg/b-c.part    8388608\n", &mut states).unwrap();
+        let wanted = [("/dev/vg/a".to_owned(), 4 << 20), ("/dev/vg/b-c.part".to_owned(), 8 << 20)];
+        assert_eq!(states.logical, Some(wanted.into()));
+        // What was not told whole is not believed.
+        parse(b"\n\x1elvs logical\n  /dev/vg/a 4194304\n\n\x1elvs trouble\n", &mut states).unwrap();
+        assert_eq!(states.logical, None);
+        assert!(parse(b"\n\x1elvs logical\n  /dev/vg/a 4.00m\n", &mut states).is_err());
     }
 
     #[test]

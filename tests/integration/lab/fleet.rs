@@ -65,8 +65,7 @@ pub fn is_possible(test: &str) -> bool {
 }
 
 /// What a host needs to be a hypervisor, for an image that several tests share.
-pub const HYPERVISOR: &str =
-    "libvirt-daemon-system,libvirt-clients,qemu-system-x86,qemu-utils,dnsmasq-base,openssl,ovmf,swtpm-tools";
+pub const HYPERVISOR: &str = "apparmor,libvirt-daemon-system,libvirt-clients,lvm2,qemu-system-x86,qemu-utils,dnsmasq-base,openssl,ovmf,swtpm-tools";
 
 impl Lab {
     /// Boots `count` plain hosts, `host-001` and so on, and writes an inventory of them.
@@ -85,8 +84,14 @@ impl Lab {
 
     /// Boots `count` hosts with kernels of their own. Their `eth1` and `eth2` have no addresses; the variable `number` is the host's.
     pub fn own_kernel(name: &str, count: usize) -> Self {
+        Self::own_kernel_with(name, count, "")
+    }
+
+    /// Boots hosts with kernels of their own that have these packages too.
+    pub fn own_kernel_with(name: &str, count: usize, packages: &str) -> Self {
         let hosts = root().join("tests/lab/examples/bond.json");
-        let mut lab = Self::of(name, &[hosts.to_str().unwrap(), "--hosts", &count.to_string(), "--own-kernel"]);
+        let source = [hosts.to_str().unwrap(), "--hosts", &count.to_string(), "--own-kernel"];
+        let mut lab = Self::of_packages(name, &source, packages);
         // They are emulated, and boot while other tests run.
         lab.patience = Duration::from_secs(240);
         let hosts: String = (1..=count)
@@ -140,7 +145,8 @@ impl Lab {
             assert_eq!(run.status, 0, "{}", run.stderr);
         };
         if !packages.is_empty() {
-            run(&["setup"]);
+            let kernel = source.iter().copied().find(|word| *word == "--own-kernel");
+            run(&["setup"].into_iter().chain(kernel).collect::<Vec<_>>());
         }
         run(&[&["up"], source].concat());
     }

@@ -22,3 +22,4 @@ mod runs;
 mod trouble;
 mod underlay;
 mod verify;
+mod volume_groups;
