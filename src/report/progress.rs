@@ -4,26 +4,24 @@
 //! thread draws it ten times a second at most, so a run of thousands of hosts pays nothing for being watched.
 //! Failures are told as they come; the rest is for the summary.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Write as _;
+mod bars;
+mod lines;
+mod state;
+
 use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::Value;
+use indicatif::ProgressDrawTarget;
 
-use super::style::{Color, Tone, count, escape};
-use crate::addr::{HostName, ResourceAddr};
-use crate::event::{Cost, Event, Outcome, Reach};
+use self::bars::Bars;
+pub(super) use self::lines::masked;
+use self::lines::{Told, json_line};
+use self::state::State;
+use super::style::Color;
+use crate::event::Event;
 use crate::secret::Vault;
-
-/// How many hosts are shown at work.
-const SHOWN_HOSTS: usize = 12;
-
-/// How many of the last lines of output are shown with a failure.
-const OUTPUT_LINES: usize = 20;
 
 /// The time between two pictures.
 const FRAME: Duration = Duration::from_millis(100);
@@ -102,37 +100,6 @@ struct Shared {
     state: Mutex<State>,
     sink: Mutex<Box<dyn Write + Send>>,
     wake: Condvar,
-}
-
-/// What is known of a run.
-struct State {
-    counted: Counted,
-    began: Instant,
-    busy: BTreeMap<HostName, Busy>,
-    ended: HashMap<ResourceAddr, Ending>,
-    hosts: BTreeSet<HostName>,
-    lost: BTreeMap<HostName, Reach>,
-    /// Lines that wait to be printed above the bars.
-    waiting: Vec<String>,
-    is_over: bool,
-}
-
-/// What a host is at.
-struct Busy {
-    what: String,
-    since: Instant,
-    /// The resources that were begun and have not ended.
-    open: BTreeSet<ResourceAddr>,
-}
-
-/// How a resource ended, without the words.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    Unchanged,
-    Changed,
-    Failed,
-    Skipped,
-    NotStarted,
 }
 
 impl Progress {
@@ -244,378 +211,15 @@ fn draw_until_over(shared: &Shared, mut bars: Bars) {
     }
 }
 
-/// What is to be seen at one moment.
-#[derive(Debug, PartialEq, Eq)]
-struct Picture {
-    verb: &'static str,
-    done: usize,
-    total: usize,
-    /// What stands behind the bar.
-    counts: String,
-    /// The hosts at work, one line each.
-    lines: Vec<String>,
-}
-
-impl State {
-    fn new(counted: Counted, now: Instant) -> Self {
-        Self {
-            counted,
-            began: now,
-            busy: BTreeMap::new(),
-            ended: HashMap::new(),
-            hosts: BTreeSet::new(),
-            lost: BTreeMap::new(),
-            waiting: Vec::new(),
-            is_over: false,
-        }
-    }
-
-    fn take(&mut self, event: &Event, vault: &Vault, now: Instant) {
-        let shown = |text: &str| escape(&vault.mask(text)).into_owned();
-        match event {
-            Event::RunStarted { .. } => {}
-            Event::Connecting { host } => {
-                let busy = Busy { what: "connecting".to_owned(), since: now, open: BTreeSet::new() };
-                self.busy.insert(host.clone(), busy);
-            }
-            Event::Observed { host, .. } => {
-                self.hosts.insert(host.clone());
-                self.busy.remove(host);
-            }
-            Event::HostFailed { host, reach, .. } => {
-                self.lost.insert(host.clone(), *reach);
-                self.busy.remove(host);
-            }
-            Event::Started { addr, .. } => {
-                let busy = self.at_work(addr, shown(&addr.id.to_string()), now);
-                busy.open.insert(addr.clone());
-            }
-            Event::Step { addr, title } => {
-                self.at_work(addr, shown(title), now);
-            }
-            Event::Finished { addr, outcome, .. } => {
-                let ending = match outcome {
-                    Outcome::Unchanged => Ending::Unchanged,
-                    Outcome::Changed => Ending::Changed,
-                    Outcome::Failed { .. } | Outcome::RolledBack { .. } | Outcome::Unproven { .. } => Ending::Failed,
-                    Outcome::Skipped { .. } => Ending::Skipped,
-                    Outcome::NotStarted { .. } => Ending::NotStarted,
-                };
-                // A refresh ends under the name of its resource, which ended before: the later word counts.
-                self.ended.insert(addr.clone(), ending);
-                if let Some(busy) = self.busy.get_mut(&addr.host) {
-                    busy.open.remove(addr);
-                    if busy.open.is_empty() {
-                        self.busy.remove(&addr.host);
-                    }
-                }
-            }
-            Event::Gate { .. } => {}
-        }
-    }
-
-    fn at_work(&mut self, addr: &ResourceAddr, what: String, now: Instant) -> &mut Busy {
-        let busy = self.busy.entry(addr.host.clone());
-        let busy = busy.or_insert_with(|| Busy { what: String::new(), since: now, open: BTreeSet::new() });
-        busy.what = what;
-        busy.since = now;
-        busy
-    }
-
-    fn summary(&self, now: Instant) -> Summary {
-        let of = |ending| self.ended.values().filter(|known| **known == ending).count();
-        let lost = |reach| self.lost.values().filter(|known| **known == reach).count();
-        Summary {
-            unchanged: of(Ending::Unchanged),
-            changed: of(Ending::Changed),
-            failed: of(Ending::Failed),
-            skipped: of(Ending::Skipped),
-            not_started: of(Ending::NotStarted),
-            hosts: self.hosts.len(),
-            hosts_unreachable: lost(Reach::Unreachable),
-            hosts_failed: lost(Reach::Reached),
-            elapsed: now.saturating_duration_since(self.began),
-        }
-    }
-
-    fn picture(&self, now: Instant, width: usize) -> Picture {
-        let summary = self.summary(now);
-        let (verb, done, total, noun) = match self.counted {
-            // A host may be read and lost later; it counts once.
-            Counted::Hosts(total) => {
-                let read = self.hosts.iter().filter(|host| !self.lost.contains_key(*host)).count();
-                ("Reading", read + self.lost.len(), total, "hosts")
-            }
-            Counted::Resources(total) => ("Applying", self.ended.len(), total, "resources"),
-        };
-        let mut counts = format!("{done}/{total} {noun}, {}", clock(summary.elapsed));
-        let parts = [
-            (summary.changed, "changed"),
-            (summary.failed, "failed"),
-            (summary.skipped, "skipped"),
-            (summary.not_started, "not started"),
-            (summary.hosts_unreachable, "unreachable"),
-        ];
-        for (number, what) in parts {
-            if number > 0 {
-                let _ = write!(counts, ", {number} {what}");
-            }
-        }
-        // Who takes longest is whom one wants to see.
-        let mut busy: Vec<(&HostName, &Busy)> = self.busy.iter().collect();
-        busy.sort_by_key(|(name, busy)| (busy.since, *name));
-        let shown = if busy.len() > SHOWN_HOSTS { SHOWN_HOSTS - 1 } else { busy.len() };
-        let names = busy.iter().take(shown).map(|(host, _)| host.as_str().chars().count()).max().unwrap_or_default();
-        let names = names.min(width / 3);
-        let mut lines: Vec<String> = busy
-            .iter()
-            .take(shown)
-            .map(|(host, busy)| {
-                let taken = now.saturating_duration_since(busy.since);
-                let taken = if taken < Duration::from_secs(2) { String::new() } else { format!(" ({})", clock(taken)) };
-                let host = format!("{:<names$}", escape(host.as_str()));
-                let room = width.saturating_sub(4 + names + taken.len());
-                let what = console::truncate_str(&busy.what, room, "…");
-                console::truncate_str(&format!("  {host}  {what}{taken}"), width, "…").into_owned()
-            })
-            .collect();
-        if busy.len() > shown {
-            lines.push(format!("  … and {}", count(busy.len() - shown, "more host")));
-        }
-        Picture { verb, done, total, counts, lines }
-    }
-}
-
-/// Returns a time as people read it: `4s`, `1m 05s`, `2h 03m`.
-pub(super) fn clock(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
-        _ => format!("{}h {:02}m", seconds / 3600, seconds / 60 % 60),
-    }
-}
-
-/// The bar on the terminal, with the hosts at work below it.
-///
-/// All of it is one message: each setting of an indicatif bar is a drawing of its own, and there is to be one for a picture.
-struct Bars {
-    bar: ProgressBar,
-    color: Color,
-    width: usize,
-    last: String,
-}
-
-impl Bars {
-    fn new(target: ProgressDrawTarget, color: Color, width: usize) -> Self {
-        let bar = ProgressBar::with_draw_target(None, target);
-        if let Ok(style) = ProgressStyle::with_template("{msg}") {
-            bar.set_style(style);
-        }
-        Self { bar, color, width, last: String::new() }
-    }
-
-    fn draw(&mut self, lines: &[String], picture: &Picture) {
-        if !lines.is_empty() {
-            self.bar.println(lines.join("\n"));
-        }
-        let text = picture.text(self.color, self.width);
-        // A terminal may be far away, and the same picture is there already.
-        if text != self.last {
-            self.bar.set_message(text.clone());
-            self.last = text;
-        }
-    }
-}
-
-impl Picture {
-    fn text(&self, color: Color, width: usize) -> String {
-        let room = (width / 5).clamp(8, 30);
-        let full = (room * self.done).checked_div(self.total).unwrap_or(room).min(room);
-        let head = if full < room { ">" } else { "" };
-        let line = format!("{:=<full$}{head}", "");
-        let bar = color.paint(Tone::Good, &format!("{line:<room$}")).into_owned();
-        let verb = color.paint(Tone::Strong, self.verb);
-        let counts = console::truncate_str(&self.counts, width.saturating_sub(self.verb.len() + room + 4), "…");
-        let mut text = format!("{verb} [{bar}] {counts}");
-        for line in &self.lines {
-            text.push('\n');
-            text.push_str(line);
-        }
-        text
-    }
-}
-
-/// How events are told in words.
-struct Told<'a> {
-    color: Color,
-    vault: &'a Vault,
-    verbose: bool,
-}
-
-impl Told<'_> {
-    /// Returns what is told in any case: what went wrong.
-    fn of_failures(&self, event: &Event) -> Vec<String> {
-        match event {
-            Event::HostFailed { .. }
-            | Event::Finished {
-                outcome: Outcome::Failed { .. } | Outcome::RolledBack { .. } | Outcome::Unproven { .. },
-                ..
-            }
-            | Event::Gate { healthy: Some(false), .. } => self.of_lines(event),
-            _ => Vec::new(),
-        }
-    }
-
-    /// Returns what is told where there are no bars.
-    fn of_lines(&self, event: &Event) -> Vec<String> {
-        match event {
-            Event::RunStarted { run, command, hosts } => self.if_verbose(|| {
-                self.line(Tone::Quiet, "run", &format!("{run}: {command} on {}", count(hosts.len(), "host")))
-            }),
-            Event::Connecting { host } => self.if_verbose(|| self.line(Tone::Quiet, "connecting", host.as_str())),
-            Event::Observed { host, resources, cost } => self.if_verbose(|| {
-                let (sent, received) = (bytes(cost.bytes_sent), bytes(cost.bytes_received));
-                let questions = count(*resources, "question");
-                let text = format!("{host}: {questions}, {}, {sent} sent, {received} received", spent(cost));
-                self.line(Tone::Quiet, "observed", &text)
-            }),
-            Event::HostFailed { host, error, hint, reach } => {
-                let word = match reach {
-                    Reach::Unreachable => "unreachable",
-                    Reach::Reached => "failed",
-                };
-                let mut lines = vec![self.line(Tone::Bad, word, &self.with_error(host.as_str(), error))];
-                lines.extend(self.hint(hint.as_deref()));
-                lines.into_iter().collect()
-            }
-            Event::Started { .. } => Vec::new(),
-            Event::Step { addr, title } => {
-                self.if_verbose(|| self.line(Tone::Quiet, "step", &format!("{addr}: {}", self.vault.mask(title))))
-            }
-            Event::Finished { addr, outcome, output } => self.finished(addr, outcome, output),
-            Event::Gate { play, batch, healthy, detail } => {
-                let place = format!("batch {batch} of `{play}`");
-                match healthy {
-                    None => self.if_verbose(|| self.line(Tone::Quiet, "looking at", &place)),
-                    Some(true) => vec![self.line(Tone::Good, "healthy", &place)],
-                    Some(false) => vec![self.line(Tone::Bad, "unhealthy", &self.with_error(&place, detail))],
-                }
-            }
-        }
-    }
-
-    fn finished(&self, addr: &ResourceAddr, outcome: &Outcome, output: &str) -> Vec<String> {
-        let name = addr.to_string();
-        match outcome {
-            Outcome::Unchanged => Vec::new(),
-            Outcome::Changed => {
-                let mut lines = vec![self.line(Tone::Changed, "changed", &name)];
-                if self.verbose {
-                    lines.extend(self.output(output));
-                }
-                lines
-            }
-            Outcome::Failed { error, hint } => {
-                let mut lines = vec![self.line(Tone::Bad, "failed", &self.with_error(&name, error))];
-                // A single line of output is part of the error already.
-                let is_said = output.trim().lines().count() <= 1 && error.contains(output.trim());
-                if !is_said {
-                    lines.extend(self.output(output));
-                }
-                lines.extend(self.hint(hint.as_deref()));
-                lines
-            }
-            Outcome::RolledBack { because, hint } | Outcome::Unproven { because, hint } => {
-                let word = if matches!(outcome, Outcome::RolledBack { .. }) { "rolled back" } else { "unproven" };
-                let mut lines = vec![self.line(Tone::Bad, word, &self.with_error(&name, because))];
-                lines.extend(self.hint(hint.as_deref()));
-                lines
-            }
-            Outcome::Skipped { because } => {
-                vec![self.line(Tone::Quiet, "skipped", &self.with_error(&name, &format!("because {because}")))]
-            }
-            // Where a host was lost these are all that it had left to do; the summary has them.
-            Outcome::NotStarted { because } => self.if_verbose(|| {
-                self.line(Tone::Quiet, "not started", &self.with_error(&name, &format!("because {because}")))
-            }),
-        }
-    }
-
-    fn if_verbose(&self, line: impl FnOnce() -> String) -> Vec<String> {
-        if self.verbose { vec![line()] } else { Vec::new() }
-    }
-
-    fn line(&self, tone: Tone, word: &str, text: &str) -> String {
-        format!("{} {}", self.color.paint(tone, &format!("{word:<11}")), escape(text))
-    }
-
-    /// Returns a name with what is to be said of it, as one line.
-    fn with_error(&self, name: &str, error: &str) -> String {
-        let error = self.vault.mask(error);
-        let error: Vec<&str> = error.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        // What was said may begin with the name already.
-        let error = error.join(" | ");
-        match error.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")) {
-            Some(rest) => format!("{name}: {rest}"),
-            None => format!("{name}: {error}"),
-        }
-    }
-
-    fn hint(&self, hint: Option<&str>) -> Option<String> {
-        hint.map(|hint| format!("{:12}hint: {}", "", escape(&self.vault.mask(hint).replace('\n', " "))))
-    }
-
-    /// Returns the last lines of what a step printed.
-    fn output(&self, output: &str) -> Vec<String> {
-        tail(&self.vault.mask(output)).into_iter().map(|line| format!("{:12}{line}", "")).collect()
-    }
-}
-
-/// Returns the last lines of an output, escaped, each behind a bar, and how many there were before them.
-pub(super) fn tail(output: &str) -> Vec<String> {
-    let lines: Vec<&str> = output.trim_end().lines().collect();
-    let before = lines.len().saturating_sub(OUTPUT_LINES);
-    let mut shown = Vec::new();
-    if before > 0 {
-        shown.push(format!("| ({} before)", count(before, "line")));
-    }
-    shown.extend(lines.iter().skip(before).map(|line| format!("| {}", escape(line.trim_end()))));
-    shown
-}
-
-fn spent(cost: &Cost) -> String {
-    format!("{}, {}", count(cost.round_trips as usize, "round trip"), count(cost.exchanges as usize, "exchange"))
-}
-
-fn bytes(number: u64) -> String {
-    match number {
-        0..10_000 => format!("{number} bytes"),
-        10_000..10_000_000 => format!("{} kB", number / 1000),
-        _ => format!("{} MB", number / 1_000_000),
-    }
-}
-
-/// Returns an event as one line of JSON in which each text is masked by itself: escapes could hide a secret otherwise.
-fn json_line(event: &Event, vault: &Vault) -> String {
-    serde_json::to_value(event).map(|value| masked(value, vault).to_string()).unwrap_or_default()
-}
-
-pub(super) fn masked(value: Value, vault: &Vault) -> Value {
-    match value {
-        Value::String(text) => Value::String(vault.mask(&text).into_owned()),
-        Value::Array(items) => items.into_iter().map(|item| masked(item, vault)).collect(),
-        Value::Object(entries) => entries.into_iter().map(|(key, value)| (key, masked(value, vault))).collect(),
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use indicatif::TermLike;
 
+    use super::bars::Picture;
     use super::*;
+    use crate::addr::ResourceAddr;
     use crate::change::Action;
+    use crate::event::{Cost, Outcome, Reach};
 
     /// A place to write to that can be read afterwards.
     #[derive(Clone, Debug, Default)]
