@@ -15,12 +15,15 @@ struct Inventory {
     vlan: u16,
     /// The public keys of the tunnel's ends, once the hosts have made them.
     keys: Option<[String; 2]>,
+    /// By what each host knows the card that is called `eth2`: its hardware address, and where it is plugged in.
+    cards: [String; 2],
 }
 
 impl Inventory {
     fn text(&self) -> String {
         let host = |number: u16, ssh: &str, vlan: u16| {
             let other = 3 - number;
+            let card = &self.cards[usize::from(number) - 1];
             let key = self.keys.as_ref().and_then(|keys| keys.get(usize::from(other) - 1));
             let peers = key.map_or(String::new(), |key| {
                 format!("{{public_key: {key:?}, endpoint: '10.98.0.{other}:51820', allowed: [10.61.0.{other}]}}")
@@ -28,7 +31,7 @@ impl Inventory {
             format!(
                 "  host-00{number}:
     ssh: {{{ssh}}}
-    vars: {{number: {number}}}
+    vars: {{number: {number}, card: {card}}}
     interfaces:
       eth0: {{network: lab-admin, address: 10.99.0.{number}}}
       bond0: {{bond: {{mode: active-backup, members: [eth1, eth2]}}}}
@@ -36,8 +39,13 @@ impl Inventory {
         vlan: {{parent: bond0, id: {vlan}}}
         network: lab-tagged
         address: 10.98.0.{number}
-        rules: [{{from: 10.98.0.{number}, to: 10.97.0.0/16, table: 7, priority: 100}}]
-        routes: [{{to: 10.97.0.0/16, via: 10.98.0.{other}, table: 7}}]
+        addresses: 'fd00:98::{number}/64'
+        rules:
+          - {{from: 10.98.0.{number}, to: 10.97.0.0/16, table: 7, priority: 100}}
+          - {{from: 'fd00:98::{number}', to: 'fd00:97::/64', table: 7, priority: 101}}
+        routes:
+          - {{to: 10.97.0.0/16, via: 10.98.0.{other}, table: 7}}
+          - {{to: 'fd00:97::/64', via: 'fd00:98::{other}', table: 7}}
       svc0: {{dummy: true, addresses: 10.62.0.{number}/32}}
       wg0: {{wireguard: {{port: 51820, peers: [{peers}]}}, addresses: 10.61.0.{number}/24}}
 "
@@ -69,7 +77,8 @@ const TASKS: &str = r#"  - kernel.module: {name: bonding, parameters: {max_bonds
   - mount: {path: /srv/scratch, source: tmpfs, fstype: tmpfs, options: [size=16m, noexec]}
   - mount: {path: /srv/packages, source: LABEL=lab-mirror, fstype: ext4, options: [ro]}
   - network.link: {name: "{{item}}"}
-    for_each: "{{links}}"
+    for_each: [eth0, eth1, bond0, tagged, svc0, wg0]
+  - network.link: {name: eth2, match: "{{card}}"}
   - file: {path: /srv/settled, content: x}
     when: number == 1
     notify: reboot[now]
@@ -89,7 +98,7 @@ fn answers(address: &str) -> String {
 const IN_VLAN: &str = "10.98.0.2";
 const IN_TUNNEL: &str = "10.61.0.2";
 /// All that a change of a link may touch.
-const LINKS: &str = "ip -d -o link show type vlan; ip -o addr show scope global; ip route; ip route show table 7; ip rule; ls /etc/systemd/network";
+const LINKS: &str = "ip -d -o link show type vlan; ip -o addr show scope global; ip route; ip route show table 7; ip rule; ip -6 route show table 7; ip -6 rule; ls /etc/systemd/network";
 
 /// Applies the playbook, with time for hosts that are emulated beside other tests.
 fn apply(lab: &Lab) -> BTreeMap<String, Value> {
@@ -116,7 +125,15 @@ fn a_kernel_of_its_own_keeps_what_was_applied_and_forgets_what_was_not_confirmed
         return;
     }
     let lab = Lab::own_kernel("kernel", 2);
-    let mut inventory = Inventory { second: "address: 10.99.0.2".to_owned(), vlan: 140, keys: None };
+    // What the lab calls a card by is taken away: from the next boot on it has its name from the playbook, or one of the kernel's.
+    let card = |host: &str, shell: &str| {
+        let shell = format!("rm /usr/lib/systemd/network/10-lab-2.link; {shell}");
+        lab.on(host, &shell).trim().to_owned()
+    };
+    let mac = card("host-001", "cat /sys/class/net/eth2/address");
+    let path = card("host-002", "udevadm info -q property /sys/class/net/eth2 | sed -n s/^ID_PATH=//p");
+    let cards = [format!("{{mac: '{mac}'}}"), format!("{{path: '{path}'}}")];
+    let mut inventory = Inventory { second: "address: 10.99.0.2".to_owned(), vlan: 140, keys: None, cards };
     inventory.write(&lab);
     for host in ["host-001", "host-002"] {
         lab.on(host, "dpkg --install $(find /srv/mirror -name 'wireguard-tools_*.deb')");
@@ -167,6 +184,7 @@ fn a_kernel_of_its_own_keeps_what_was_applied_and_forgets_what_was_not_confirmed
     let secret = lab.on("host-001", "cat /etc/systemd/network/50-wg0.key");
     assert!(!all_text(&lab.path(".provision")).contains(secret.trim()), "the private key has left the host");
     assert!(lab.on("host-001", "ip route get 10.97.0.1 from 10.98.0.1").contains("via 10.98.0.2"));
+    assert!(lab.on("host-001", "ip route get fd00:97::1 from fd00:98::1").contains("via fd00:98::2"));
 
     expect_wrong_vlan_to_be_taken_back(&lab, &mut inventory);
     expect_unconfirmed_to_be_forgotten(&lab);
@@ -189,7 +207,9 @@ fn expect_wrong_vlan_to_be_taken_back(lab: &Lab, inventory: &mut Inventory) {
     let ends = outcomes(run.stdout.lines().last().unwrap());
     assert_eq!(ends["host-002/network.link[tagged]"]["outcome"], "rolled-back", "{}", run.stdout);
     // The tool has got in by the VLAN; what networkd makes beside it comes with it or a moment later.
-    lab.wait_until("host-002", "ip route show table 7 | grep -q 10.97.0.0/16 && ip rule | grep -q 10.97.0.0/16");
+    let settled = "ip route show table 7 | grep -q 10.97.0.0/16 && ip rule | grep -q 10.97.0.0/16
+        ip -6 route show table 7 | grep -q fd00:97::/64 && ip -6 rule | grep -q fd00:97::/64";
+    lab.wait_until("host-002", &format!("set -e; {settled}"));
     // A link that was made anew has another number, and another place in each list.
     let comparable = |text: &str| {
         let mut lines: Vec<String> =
