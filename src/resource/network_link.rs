@@ -198,10 +198,13 @@ impl NetworkLink {
     /// Gives a change what all of them have: the link's state is kept first, and comes back with the files.
     fn protected(&self, observed: &ObservedLink, mut change: Change, becomes: Becomes, last: Step) -> Change {
         let files = self.files(observed);
-        let rules = Wanted::of(self).rules;
-        let priorities: Vec<String> = rules.iter().map(|rule| rule.priority.to_string()).collect();
+        let wanted = Wanted::of(self);
+        let priorities: Vec<String> = wanted.rules.iter().map(|rule| rule.priority.to_string()).collect();
         let kept = Kept { name: &self.name, files: &files, priorities: &priorities, becomes };
-        change.steps.insert(0, Step::new(format!("keep what {} has", self.name), kept.save()));
+        let container = wanted.part_of.filter(|_| !self.state.is_absent());
+        let is_there = container.map(|container| scripts::must_be_there(container.name(), &self.name));
+        let keep = is_there.unwrap_or_default().then(kept.save());
+        change.steps.insert(0, Step::new(format!("keep what {} has", self.name), keep));
         let back = Step::new(format!("bring back what {} had", self.name), kept.restore());
         change.step(last).reversed_by(vec![back]).guarded_by(kept.guard())
     }

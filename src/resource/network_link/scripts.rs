@@ -396,6 +396,15 @@ cat "$_new" >"$_file""##,
     )
 }
 
+/// Ends a script where the link that another is to be a part of has not been made.
+pub(super) fn must_be_there(container: &str, part: &str) -> Script {
+    sh!(
+        "[ -e {} ] || { echo {} >&2; exit 1; }",
+        format!("/sys/class/net/{container}"),
+        format!("there is no {container}, of which {part} is to be a part: its task comes before that of {part}")
+    )
+}
+
 /// Makes the private key of a tunnel, where there is none, so that nobody but the host ever has it.
 pub(super) fn make_key(path: &str) -> Script {
     sh!(

@@ -229,6 +229,12 @@ fn bridges_and_tunnels_are_made_over_the_way_in_and_come_back_after_a_reboot() {
     };
     let joins = || lab.on("one", "timeout 5 bash -c ': </dev/tcp/10.60.0.2/22'");
     write("7", "[10.99.0.2, 10.99.0.3]");
+    // A part comes after what it is a part of.
+    lab.tasks("  - network.link: {name: eno1}\n  - network.link: {name: br0}\n");
+    let run = lab.provision(&["apply", "--yes", "--limit", "one"]).expect(4);
+    let why = "there is no br0, of which eno1 is to be a part: its task comes before that of eno1";
+    let words = run.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains(why), "{}", run.stdout);
     lab.tasks(LINKS);
     let ends = lab.apply(0);
     assert_eq!(ends.len(), 6, "{ends:?}");

@@ -77,7 +77,7 @@ const TASKS: &str = r#"  - kernel.module: {name: bonding, parameters: {max_bonds
   - mount: {path: /srv/scratch, source: tmpfs, fstype: tmpfs, options: [size=16m, noexec]}
   - mount: {path: /srv/packages, source: LABEL=lab-mirror, fstype: ext4, options: [ro]}
   - network.link: {name: "{{item}}"}
-    for_each: [eth0, eth1, bond0, tagged, svc0, wg0]
+    for_each: [eth0, bond0, eth1, tagged, svc0, wg0]
   - network.link: {name: eth2, match: "{{card}}"}
   - file: {path: /srv/settled, content: x}
     when: number == 1
