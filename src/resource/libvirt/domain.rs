@@ -7,12 +7,12 @@ mod definition;
 mod spec;
 mod steps;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use self::definition::{Pools, processors, seed as seed_of};
+use self::definition::{ASTRAY, Pools, processors, seed as seed_of};
 pub use self::spec::LibvirtDomain;
 use self::spec::{Accelerator, Cpu};
 use super::network::{OnChange, is_mac};
@@ -26,12 +26,16 @@ use crate::resource::parts::listed;
 use crate::resource::read::{Answers, Query, Virt, Want};
 use crate::resource::spec::HostPath;
 use crate::resource::{Claim, Kind, ObserveError, SpecProblem};
+use crate::shell::Script;
 
 /// What makes another computer of a guest.
 const ANEW: [&str; 2] = ["firmware", "machine"];
 
 /// What can change while a guest runs. Of `vcpus` only more can be given, and memory is for the guest to give.
 const LIVE: [&str; 5] = ["disks", "memory", "nics", "pinning", "vcpus"];
+
+/// Where the answer on the hypervisor's links is found.
+const LINKS: &str = "guest-links";
 
 /// A guest as it was found.
 #[derive(Clone, Debug, Serialize)]
@@ -194,8 +198,9 @@ impl LibvirtDomain {
         }
         let mut notes = Vec::new();
         if !run.waiting.is_empty() {
-            let names: Vec<&str> = run.waiting.iter().map(|attribute| attribute.name.as_str()).collect();
-            notes.push(format!("it runs with another {} until its next start", listed(&names)));
+            let words: Vec<String> = run.waiting.iter().map(with_former).collect();
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            notes.push(format!("it runs with another {} until its next start", listed(&words)));
         }
         if let (Some(live), RunState::Running, None) =
             (&observed.live, self.state, self.memory_request(observed, &attributes))
@@ -205,7 +210,7 @@ impl LibvirtDomain {
                 && has != wanted
                 && live.get("memory_max") == desired.get("memory_max")
             {
-                notes.push(format!("its guest has {has} of the memory, and {wanted} is asked of it"));
+                notes.push(format!("its guest has {has} of the memory, and may have {wanted}"));
             }
         }
         let note = (!notes.is_empty()).then(|| notes.join("; "));
@@ -215,7 +220,7 @@ impl LibvirtDomain {
         }
         let restarts = run.attributes.iter().chain(&attributes).any(|a| a.name == "restart");
         let why = if is_running && self.state == RunState::Running && !restarts {
-            classified(&attributes, &run.attributes)
+            classified(&attributes, &run.attributes, &run.waiting)
         } else {
             let all: Vec<AttributeChange> = attributes.iter().chain(&run.attributes).cloned().collect();
             reason(&all)
@@ -423,13 +428,49 @@ struct Run {
     is_lost: bool,
 }
 
-/// Returns the reason of a change to a running guest, with when each attribute takes effect.
-fn classified(stored: &[AttributeChange], live: &[AttributeChange]) -> String {
+/// Returns the name of an attribute, with what it was where that is short.
+fn with_former(attribute: &AttributeChange) -> String {
+    match &attribute.before {
+        Shown::Value(Value::String(text)) => format!("{} ({text})", attribute.name),
+        Shown::Value(value @ (Value::Number(_) | Value::Bool(_))) => format!("{} ({value})", attribute.name),
+        _ => attribute.name.clone(),
+    }
+}
+
+/// Marks the cards of a running guest whose ends are not in their bridges, by what `ip -o link show` says.
+fn mark_astray(live: &mut Element, links: &str) {
+    // 7: vnet4: <BROADCAST,UP> mtu 1500 qdisc noqueue master br-control state UNKNOWN ...
+    let masters: HashMap<&str, Option<&str>> = links
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            let name = words.next()?.trim_end_matches(':');
+            let master = words.skip_while(|word| *word != "master").nth(1);
+            Some((name.split('@').next().unwrap_or(name), master))
+        })
+        .collect();
+    let devices = live.children.iter_mut().filter(|child| child.name == "devices");
+    for nic in devices.flat_map(|devices| &mut devices.children).filter(|device| device.name == "interface") {
+        // A switch of another sort has its ends elsewhere.
+        if nic.find("virtualport").is_some() {
+            continue;
+        }
+        let (end, bridge) = (nic.get_at("target", "dev"), nic.get_at("source", "bridge"));
+        let master = end.and_then(|end| masters.get(end));
+        if master.is_some_and(|master| bridge.is_some() && *master != bridge) {
+            nic.children.push(Element::new(ASTRAY));
+        }
+    }
+}
+
+/// Returns the reason of a change to a running guest, with when each attribute takes effect; those of `waiting` do not now.
+fn classified(stored: &[AttributeChange], live: &[AttributeChange], waiting: &[AttributeChange]) -> String {
     let mut words: Vec<String> = Vec::new();
     for attribute in stored {
         let is_of_guest = !matches!(attribute.name.as_str(), "autostart" | "stored" | "seed_file");
         words.push(if is_of_guest {
-            format!("{} ({})", attribute.name, class(attribute))
+            let waits = waiting.iter().any(|other| other.name == attribute.name);
+            format!("{} ({})", attribute.name, if waits { "at next boot" } else { class(attribute) })
         } else {
             attribute.name.clone()
         });
@@ -577,6 +618,10 @@ impl Kind for LibvirtDomain {
     fn queries(&self) -> Vec<Query> {
         let mut queries = vec![Query::Virt(self.virt())];
         queries.extend(self.pools().map(Query::Virt));
+        if self.state == RunState::Running && !self.nics.is_empty() {
+            let script = Script::constant("! command -v ip >/dev/null 2>&1 || ip -o link show");
+            queries.push(Query::Snippet { key: LINKS.to_owned(), tools: Vec::new(), script });
+        }
         if self.state != RunState::Absent {
             queries.extend(self.seed().map(|(_, path)| Query::Path(path.to_string(), Want::Digest)));
         }
@@ -584,7 +629,12 @@ impl Kind for LibvirtDomain {
     }
 
     fn observe(&self, answers: &Answers) -> Result<ObservedDomain, ObserveError> {
-        let found = find(self, &self.virt(), answers)?;
+        let mut found = find(self, &self.virt(), answers)?;
+        if let (Some(live), Some(links)) =
+            (found.as_mut().and_then(|found| found.live.as_mut()), answers.snippet(LINKS))
+        {
+            mark_astray(live, &links.text());
+        }
         let mut pools = Pools::new();
         for pool in self.pools() {
             let there = find(self, &pool, answers)?;

@@ -134,7 +134,7 @@ impl CloudInit {
     /// Returns the image for a guest with these cards.
     pub(super) fn seed(&self, domain: &VirtName, cards: &[(String, Option<&Lan>)]) -> std::io::Result<Seed> {
         let hostname = self.hostname.as_deref().unwrap_or(domain.as_str());
-        let user_data = format!("#cloud-config\n{}\n", self.user_data(hostname));
+        let user_data = format!("#cloud-config\n{}\n", self.user_data(hostname, cards));
         let network = format!("{}\n", network(cards));
         let digest = sha256(format!("{user_data}{network}").as_bytes());
         let id = format!("{domain}-{}", digest.get(..12).unwrap_or_default());
@@ -144,7 +144,7 @@ impl CloudInit {
         Ok(Seed { bytes, sha256 })
     }
 
-    fn user_data(&self, hostname: &str) -> Value {
+    fn user_data(&self, hostname: &str, cards: &[(String, Option<&Lan>)]) -> Value {
         let users = self.users.iter().map(|user| {
             object([
                 ("name", Some(json!(user.name))),
@@ -166,10 +166,21 @@ impl CloudInit {
             // A key that the guest has made for itself stays when something else changes.
             ("ssh_deletekeys", Some(json!(keys.is_some()))),
             ("ssh_keys", keys),
+            ("write_files", given(&cards.iter().filter_map(link_file).collect::<Vec<_>>())),
             ("packages", given(&self.packages)),
             ("runcmd", given(&self.runcmd)),
         ])
     }
+}
+
+/// Returns the file by which udev gives a card its name, where it has one.
+///
+/// cloud-init gives it too, but at each boot only after the kernel's settings were applied to the cards that there were.
+fn link_file((mac, lan): &(String, Option<&Lan>)) -> Option<Value> {
+    let name = lan.as_ref()?.name.as_ref()?;
+    // A VLAN has the address of the card below it.
+    let content = format!("[Match]\nPermanentMACAddress={mac}\nType=ether\n\n[Link]\nName={name}\n");
+    Some(json!({"path": format!("/etc/systemd/network/10-{name}.link"), "content": content}))
 }
 
 /// Returns an object of those values that are given.
@@ -245,7 +256,9 @@ mod tests {
 
     fn seed_of(spec: Value) -> Seed {
         let cloud_init: CloudInit = serde_json::from_value(spec).unwrap();
-        let lan: Lan = serde_json::from_value(json!({"addresses": ["10.0.0.2/24"], "gateway": "10.0.0.1"})).unwrap();
+        let lan: Lan =
+            serde_json::from_value(json!({"name": "eno1", "addresses": ["10.0.0.2/24"], "gateway": "10.0.0.1"}))
+                .unwrap();
         let name: VirtName = serde_json::from_value(json!("vm1")).unwrap();
         let cards = [("52:54:00:00:00:01".to_owned(), Some(&lan)), ("52:54:00:00:00:02".to_owned(), None)];
         cloud_init.seed(&name, &cards).unwrap()

@@ -53,6 +53,7 @@ plays:
       - package: {name: hello}
       - file: {path: /etc/motd, content: "{{ facts.os.id }} on {{ host }}\n"}
       - kernel.module: {name: dummy}
+      - sysctl: {key: net/ipv6/conf/eno1/accept_redirects, value: 0}
 "#;
 
 #[test]
@@ -101,6 +102,34 @@ hosts:
     // The private key of the guest is on the hypervisor's disk for its machine, and nowhere that is shown or kept.
     let secret = fs::read_to_string(&key).unwrap().lines().nth(2).unwrap().to_owned();
     assert!(!super::fleet::all_text(&lab.path(".provision")).contains(&secret), "a journal has the private key");
+
+    // It keeps what it was given over a boot, also what hangs on the name of a card.
+    let boot_id = || lab.provision(&["exec", "ctl-1", "--", "cat", "/proc/sys/kernel/random/boot_id"]);
+    let former = boot_id().expect(0).stdout;
+    lab.provision(&["exec", "ctl-1", "--", "systemctl", "reboot"]);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(300);
+    while !Some(boot_id()).is_some_and(|run| run.status == 0 && run.stdout != former) {
+        assert!(std::time::Instant::now() < deadline, "the machine has not come back from its boot");
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+    run(&["plan", "--detailed-exitcode"], 0);
+
+    // Its cable is pulled, at either end: what is plugged in again is the cable and not another card.
+    let card = "virsh -q -c qemu:///system domiflist ctl-1";
+    let before = lab.on("hv-1", card);
+    for (pull, named) in [
+        (format!("ip link set $({card} | cut -d ' ' -f 2) nomaster"), "out-of-its-bridge"),
+        ("virsh -q -c qemu:///system domif-setlink ctl-1 52:54:00:00:00:21 down".to_owned(), "link=down"),
+    ] {
+        lab.on("hv-1", &pull);
+        let plan = run(&["plan", "--detailed-exitcode", "--limit", "hv-1"], 2).stdout;
+        assert!(plan.contains("live.nics") && plan.contains(named), "{plan}");
+        run(&["apply", "--yes", "-q", "--limit", "hv-1"], 0);
+        run(&["plan", "--detailed-exitcode"], 0);
+        assert_eq!(lab.on("hv-1", card), before);
+    }
+    // That a cable was said to be plugged in is no difference.
+    lab.on("hv-1", "virsh -q -c qemu:///system dumpxml ctl-1 | grep -q \"link state='up'\"");
 
     lab.on(
         "hv-1",

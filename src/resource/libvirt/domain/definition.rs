@@ -148,8 +148,29 @@ pub(super) fn disk_words(disk: &Element) -> String {
     words.join(" ")
 }
 
-/// Returns a card in few words: `52:54:00:11:22:33 virtio network=build`.
+/// Marks a card whose end at the hypervisor is not in the bridge that it was put into. libvirt does not look.
+pub(super) const ASTRAY: &str = "out-of-its-bridge";
+
+/// Returns whether the guest sees a carrier on a card.
+pub(super) fn has_carrier(nic: &Element) -> bool {
+    nic.get_at("link", "state") != Some("down")
+}
+
+/// Returns a card in few words, with what became of its cable: `52:54:00:11:22:33 virtio network=build link=down`.
 pub(super) fn nic_words(nic: &Element) -> String {
+    let mut words = nic_device(nic);
+    if !has_carrier(nic) {
+        words.push_str(" link=down");
+    }
+    if nic.find(ASTRAY).is_some() {
+        words.push(' ');
+        words.push_str(ASTRAY);
+    }
+    words
+}
+
+/// Returns what a card is, in few words, whatever became of its cable: `52:54:00:11:22:33 virtio network=build`.
+pub(super) fn nic_device(nic: &Element) -> String {
     let source = nic.find("source");
     let named = |name: &str| source.and_then(|source| source.get(name)).map(|value| format!("{name}={value}"));
     let kind = nic.get("type").unwrap_or_default();
@@ -161,7 +182,20 @@ pub(super) fn nic_words(nic: &Element) -> String {
         place.unwrap_or_else(|| kind.to_owned()),
     ];
     // What libvirt puts into that which runs, from the network it is on, is not the guest's.
-    let own = ["mac", "source", "target", "model", "alias", "address", "mtu", "virtualport", "backend", "driver"];
+    let own = [
+        "mac",
+        "source",
+        "target",
+        "model",
+        "alias",
+        "address",
+        "mtu",
+        "virtualport",
+        "backend",
+        "driver",
+        "link",
+        ASTRAY,
+    ];
     words.extend(nic.children.iter().map(|child| child.name.clone()).filter(|name| !own.contains(&name.as_str())));
     words.join(" ")
 }

@@ -1,6 +1,6 @@
 //! What is done to a guest: how it is defined, started, stopped, and changed while it runs.
 
-use super::definition::{Pools, Source, disk_words, disks, nic_words, nics};
+use super::definition::{ASTRAY, Pools, Source, disk_words, disks, has_carrier, nic_device, nics};
 use super::spec::LibvirtDomain;
 use crate::change::Step;
 use crate::resource::libvirt::network::OnChange;
@@ -211,8 +211,12 @@ done"#,
                 steps.push(Step::new(title, script).with_bytes(device.render().into_bytes()));
             }
         };
-        plan("card", nics(live), nics(wanted), nic_words);
+        plan("card", nics(live), nics(wanted), nic_device);
         plan("disk", disks(live), disks(wanted), disk_words);
+        // A card that stays is not taken from the guest for its cable.
+        let same = |one: &Element| nics(wanted).into_iter().find(|other| nic_device(other) == nic_device(one));
+        let cables = nics(live).into_iter().filter_map(|there| Some((there, same(there)?)));
+        steps.extend(cables.filter_map(|(there, wanted)| self.cable_step(there, wanted)));
         if takes && self.on_change == OnChange::Restart {
             let script = sh!(
                 "[ -e \"$_backup\"/{} ] || exit 0\n{}\nrm -f -- \"$_backup\"/{}",
@@ -224,6 +228,31 @@ done"#,
             steps.push(Step::new(title, script).within(self.stop_seconds().saturating_add(300)));
         }
         steps
+    }
+
+    /// Plugs the cable of a running guest's card in, or out where that is wanted.
+    fn cable_step(&self, there: &Element, wanted: &Element) -> Option<Step> {
+        let mut script = Script::default();
+        let mac = there.get_at("mac", "address").unwrap_or_default();
+        if has_carrier(there) != has_carrier(wanted) {
+            let state = if has_carrier(wanted) { "up" } else { "down" };
+            script.push(&virsh([
+                "domif-setlink",
+                "--domain",
+                self.name.as_str(),
+                "--interface",
+                mac,
+                "--state",
+                state,
+            ]));
+        }
+        if there.find(ASTRAY).is_some() && wanted.find(ASTRAY).is_none() {
+            let (end, bridge) = (there.get_at("target", "dev"), there.get_at("source", "bridge"));
+            let (end, bridge) = (end.unwrap_or_default(), bridge.unwrap_or_default());
+            script.push(&sh!("ip link set dev {} master {}", end, bridge));
+        }
+        let title = format!("mend the cable of the card {mac} of the running guest {}", self.name);
+        (script != Script::default()).then(|| Step::new(title, script))
     }
 
     /// Returns the name under which a run notes that the guest has not let go of something.
