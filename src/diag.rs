@@ -225,6 +225,9 @@ pub fn suggestion<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> 
     }
 }
 
+/// The code of a name that nothing has.
+pub const UNKNOWN_NAME: &str = "unknown-name";
+
 /// All problems found so far, in the order they were found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostics(Vec<Diagnostic>);
@@ -238,6 +241,11 @@ impl Diagnostics {
     /// Adds all problems of `other`.
     pub fn extend(&mut self, other: impl IntoIterator<Item = Diagnostic>) {
         self.0.extend(other);
+    }
+
+    /// Keeps only some.
+    pub fn retain(&mut self, keep: impl FnMut(&Diagnostic) -> bool) {
+        self.0.retain(keep);
     }
 
     /// Returns whether one of the problems is an error.

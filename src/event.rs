@@ -26,6 +26,11 @@ pub enum Event {
         /// The host.
         host: HostName,
     },
+    /// A host that was just brought up is waited for, until it lets us in.
+    Awaited {
+        /// The host.
+        host: HostName,
+    },
     /// A host was read.
     Observed {
         /// The host.

@@ -161,7 +161,7 @@ pub fn main() -> ExitCode {
     };
     let printer = Printer::new(verbosity, cli.common.json, cli.common.color);
     start_logs();
-    dispatch(&cli, &printer).into()
+    printer.end(dispatch(&cli, &printer)).into()
 }
 
 /// Logs of the libraries go to standard error where `PROVISION_LOG` asks for them.

@@ -3,7 +3,9 @@
 //! Standard output is for data, standard error for all else. A reader that goes away is no error.
 
 use std::io::{IsTerminal, Write};
+use std::sync::{Arc, OnceLock};
 
+use super::exit::Exit;
 use crate::diag::{Diagnostics, Sources};
 use crate::policy::Lang;
 use crate::report::style::Color;
@@ -44,12 +46,14 @@ pub struct Printer {
     /// The secrets.
     pub vault: Vault,
     choice: ColorChoice,
+    /// Why not all of the data could be printed.
+    lost: Arc<OnceLock<String>>,
 }
 
 impl Printer {
     /// Returns a printer.
     pub fn new(verbosity: Verbosity, json: bool, choice: ColorChoice) -> Self {
-        Self { verbosity, json, vault: Vault::default(), choice }
+        Self { verbosity, json, vault: Vault::default(), choice, lost: Arc::default() }
     }
 
     fn color(&self, is_terminal: bool) -> bool {
@@ -106,13 +110,26 @@ impl Printer {
     /// Prints data on standard output.
     pub fn data(&self, text: &str) {
         let masked = self.vault.mask(text);
+        let end: &[u8] = if masked.ends_with('\n') || masked.is_empty() { b"" } else { b"\n" };
         let mut out = std::io::stdout().lock();
+        let written = out.write_all(masked.as_bytes()).and_then(|()| out.write_all(end)).and_then(|()| out.flush());
         // A pipe whose reader left (`| head`) is not an error of ours.
-        out.write_all(masked.as_bytes()).ok();
-        if !masked.ends_with('\n') && !masked.is_empty() {
-            out.write_all(b"\n").ok();
+        if let Err(error) = written
+            && error.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            self.lost.set(error.to_string()).ok();
         }
-        out.flush().ok();
+    }
+
+    /// Returns how the program ends: what could not be printed whole is no success.
+    pub fn end(&self, exit: Exit) -> Exit {
+        match self.lost.get() {
+            Some(error) => {
+                self.error(&format!("the output is not whole: {error}"), Some("see whether its disk is full"));
+                if exit == Exit::Done { Exit::Error } else { exit }
+            }
+            None => exit,
+        }
     }
 
     /// Prints a value as JSON on standard output.

@@ -38,6 +38,9 @@ const REBOOT_SECONDS: u64 = 600;
 #[derive(Clone, Debug, Default)]
 pub struct Stop(std::rc::Rc<Cell<bool>>);
 
+/// How often who waits looks whether the run is to stop.
+const STOP_POLL: std::time::Duration = std::time::Duration::from_millis(100);
+
 impl Stop {
     /// Asks the run to begin nothing more.
     pub fn ask(&self) {
@@ -47,6 +50,13 @@ impl Stop {
     /// Returns whether that was asked.
     pub fn is_asked(&self) -> bool {
         self.0.get()
+    }
+
+    /// Returns once it is asked.
+    async fn asked(&self) {
+        while !self.is_asked() {
+            tokio::time::sleep(STOP_POLL).await;
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use jiff::civil::Date;
 
 use self::check::Check;
 use self::sections::Sections;
-use crate::diag::{Diagnostics, Sources};
+use crate::diag::{Diagnostics, Sources, UNKNOWN_NAME};
 use crate::model::inventory::Inventory;
 use crate::model::rules::RulesFile;
 
@@ -77,5 +77,9 @@ fn read(
         }
     }
     Check { inventory: &inventory, declared: &declared, diags }.run(today);
+    if diags.iter().any(|problem| problem.code == super::yaml::SYNTAX) {
+        // What nobody knows may stand in the file that cannot be read.
+        diags.retain(|problem| problem.code != UNKNOWN_NAME);
+    }
     Some(inventory)
 }

@@ -343,6 +343,16 @@ pub enum ObserveError {
         /// What to do next.
         hint: String,
     },
+    /// What is wanted cannot be, whatever the host answers.
+    #[error("{id}: {what}")]
+    Impossible {
+        /// The resource.
+        id: ResourceId,
+        /// Why it cannot be.
+        what: String,
+        /// What to do next.
+        hint: String,
+    },
     /// The host answered something else than what the kind understands.
     #[error("the host's answer on {id} makes no sense: {what}")]
     Unexpected {
@@ -363,7 +373,7 @@ impl ObserveError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::MissingTool { package, .. } => Some(format!("install the package `{package}` on the host first")),
-            Self::Silent { hint, .. } => Some(hint.clone()),
+            Self::Silent { hint, .. } | Self::Impossible { hint, .. } => Some(hint.clone()),
             Self::Unexpected { .. } => None,
         }
     }

@@ -358,7 +358,15 @@ impl Kind for NetworkLink {
             let (tool, package) = ("ip".to_owned(), "iproute2".to_owned());
             return Err(ObserveError::MissingTool { id: self.id(), tool, package });
         }
-        let live = live::read(answers, &Wanted::of(self)).map_err(|what| ObserveError::unexpected(self, what))?;
+        let wanted = Wanted::of(self);
+        if let Some(way) = wanted.unreachable().filter(|_| !self.state.is_absent()) {
+            let what = format!("the router of `{way}` is in no network of {}", self.name);
+            let hint =
+                "name a router in one of its networks, or say `onlink: true` where it is on the link all the same"
+                    .to_owned();
+            return Err(ObserveError::Impossible { id: self.id(), what, hint });
+        }
+        let live = live::read(answers, &wanted).map_err(|what| ObserveError::unexpected(self, what))?;
         let found = |path: &str| super::managed_file::observe_path(path, answers);
         let (network, netdev) = (found(&self.path("network")), found(&self.path("netdev")));
         let key = found(&render::key_path(&self.name));

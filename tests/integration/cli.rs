@@ -279,6 +279,30 @@ fn a_reader_that_leaves_early_is_no_error() {
 }
 
 #[test]
+fn what_cannot_be_printed_whole_is_no_success() {
+    let inventory = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("inventories/france");
+    let project = Project::new();
+    for words in ["inventory list --json -i", "matrix -i"] {
+        let mut command = Command::new("bash");
+        command.args(["-c", &format!("{} {words} {inventory} >/dev/full", env!("CARGO_BIN_EXE_provision"))]);
+        command.current_dir(project.0.path()).env_clear().env("PATH", "/usr/bin:/bin");
+        let run = ended(command);
+        assert_eq!(run.code, 1);
+        assert!(run.stderr.contains("the output is not whole: No space left on device"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_file_that_is_no_yaml_is_the_only_thing_that_is_told() {
+    let project = Project::with("plays: []\n");
+    project.write("inventory/sites.yaml", "sites: {par1: {country: FR}\n");
+    project.write("inventory/hosts.yaml", "hosts: {h1: {site: par1, ssh: {address: 10.0.0.1}}}\n");
+    let run = project.run(&["validate"]);
+    assert_eq!(run.code, 1);
+    assert!(run.stderr.contains("yaml-syntax") && !run.stderr.contains("unknown-name"), "{}", run.stderr);
+}
+
+#[test]
 fn colours_are_for_terminals_and_lines_fit_the_width() {
     let project = Project::with(&tasks("- file: {path: /a, contnt: x}"));
     let words = ["validate", "playbooks/site.yaml"];

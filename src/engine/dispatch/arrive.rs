@@ -2,12 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::pin::pin;
+
+use futures_util::future::{Either, select};
 
 use super::super::{HostFailure, ObserveRequest, Purpose};
 use super::{Dispatcher, Finished, Status};
 use crate::addr::HostName;
 use crate::diag::Diagnostics;
-use crate::event::Reach;
+use crate::event::{Event, Reach};
 use crate::graph::VertexId;
 use crate::plan::bind::Known;
 
@@ -37,7 +40,12 @@ impl Dispatcher<'_> {
         let bounds = self.request.binder.bind(input, Known::default(), &mut problems);
         let found = RefCell::new(Diagnostics::default());
         let groups: BTreeSet<String> = self.request.binder.facts_used();
-        let observed = request.observe(input, bounds, &groups, &found).await;
+        (self.request.listener)(Event::Awaited { host: host.clone() });
+        let observing = pin!(request.observe(input, bounds, &groups, &found));
+        let Either::Left((observed, _)) = select(observing, pin!(self.request.stop.asked())).await else {
+            // Nothing is being done there that would have to be finished.
+            return again;
+        };
         let observed = observed.and_then(|observed| {
             // The order was laid out before anybody knew its facts.
             let planned = self.request.observed.get(host).map(|host| host.plan.entries.len());

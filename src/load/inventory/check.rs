@@ -11,7 +11,7 @@ use jiff::civil::Date;
 
 use super::sections::Declared;
 use crate::addr::HostName;
-use crate::diag::{Diagnostic, Diagnostics, Span};
+use crate::diag::{Diagnostic, Diagnostics, Span, UNKNOWN_NAME};
 use crate::model::inventory::{ConnectionKind, DIRECT, Host, Interface, Inventory, Network, SshDefaults};
 use crate::model::node::Spanned;
 use crate::model::selector::Selector;
@@ -79,7 +79,7 @@ impl Check<'_> {
     fn refers(&mut self, what: &str, name: &str, span: Span, declared: &IndexSet<Box<str>>) -> bool {
         let known = declared.contains(name);
         if !known {
-            let diagnostic = Diagnostic::error("unknown-name", format!("no {what} is called `{name}`")).at(span);
+            let diagnostic = Diagnostic::error(UNKNOWN_NAME, format!("no {what} is called `{name}`")).at(span);
             self.diags.push(diagnostic.suggest(name, declared.iter().map(|name| &**name)));
         }
         known
@@ -219,7 +219,7 @@ impl Check<'_> {
     fn one_of(&mut self, what: &str, name: &Spanned<String>, declared: &[&IndexSet<Box<str>>]) {
         let known = || declared.iter().flat_map(|names| names.iter()).map(|name| &**name);
         if !known().any(|declared| *declared == *name.value) {
-            let problem = Diagnostic::error("unknown-name", format!("no {what} is called `{name}`")).at(name.span);
+            let problem = Diagnostic::error(UNKNOWN_NAME, format!("no {what} is called `{name}`")).at(name.span);
             self.diags.push(problem.suggest(name, known()));
         }
     }
@@ -275,7 +275,7 @@ impl Check<'_> {
             for end in flow.from.iter().chain(flow.to.iter()) {
                 if !known().any(|name| **name == *end.value) {
                     let message = format!("no zone, network or endpoint is called `{end}`");
-                    let diagnostic = Diagnostic::error("unknown-name", message).at(end.span);
+                    let diagnostic = Diagnostic::error(UNKNOWN_NAME, message).at(end.span);
                     self.diags.push(diagnostic.suggest(end, known().map(|name| &**name)));
                 }
             }
@@ -300,7 +300,7 @@ impl Check<'_> {
     fn supplier(&mut self, name: &Spanned<String>) {
         if name.value != SELF && !self.declared.suppliers.contains(&*name.value) {
             let known = self.declared.suppliers.iter().map(|name| &**name).chain([SELF]);
-            let diagnostic = Diagnostic::error("unknown-name", format!("no supplier is called `{name}`")).at(name.span);
+            let diagnostic = Diagnostic::error(UNKNOWN_NAME, format!("no supplier is called `{name}`")).at(name.span);
             self.diags.push(diagnostic.suggest(name, known));
         }
     }
@@ -435,7 +435,7 @@ impl Check<'_> {
         let Some((site_name, site)) = site else { return };
         let Some(found) = site.rooms.get(room.value.as_str()) else {
             let diagnostic =
-                Diagnostic::error("unknown-name", format!("the site `{site_name}` has no room `{room}`")).at(room.span);
+                Diagnostic::error(UNKNOWN_NAME, format!("the site `{site_name}` has no room `{room}`")).at(room.span);
             self.diags.push(diagnostic.suggest(room, site.rooms.keys().map(|name| name.as_str())));
             return;
         };
@@ -443,7 +443,7 @@ impl Check<'_> {
             && !found.racks.contains(rack)
         {
             let message = format!("the room `{room}` of `{site_name}` has no rack `{rack}`");
-            let diagnostic = Diagnostic::error("unknown-name", message).at(rack.span);
+            let diagnostic = Diagnostic::error(UNKNOWN_NAME, message).at(rack.span);
             self.diags.push(diagnostic.suggest(rack, found.racks.iter().map(|name| name.as_str())));
         }
     }

@@ -5,7 +5,7 @@
 
 mod parser;
 
-pub use self::parser::{MAX_BYTES, MAX_DEPTH, parse};
+pub use self::parser::{MAX_BYTES, MAX_DEPTH, SYNTAX, parse};
 
 #[cfg(test)]
 mod tests;

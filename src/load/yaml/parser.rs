@@ -8,6 +8,9 @@ use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span as Ev
 use crate::diag::{Diagnostic, Diagnostics, FileId, Sources, Span};
 use crate::model::node::{Key, Node, Resolved, Scalar, Style, Value};
 
+/// The code of what is no YAML.
+pub const SYNTAX: &str = "yaml-syntax";
+
 /// The largest file that is read.
 pub const MAX_BYTES: u64 = 32 << 20;
 
@@ -189,7 +192,7 @@ impl Builder<'_, '_> {
             }
             _ => (info, None),
         };
-        let diagnostic = Diagnostic::error("yaml-syntax", message).at(span);
+        let diagnostic = Diagnostic::error(SYNTAX, message).at(span);
         self.diags.push(match help {
             Some(help) => diagnostic.help(help),
             None => diagnostic,

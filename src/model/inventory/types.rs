@@ -159,8 +159,10 @@ impl FromStr for Destination {
         if text == "default" {
             return Ok(Self::Default);
         }
-        let network = text.parse::<AddressOrCidr>().map_err(|_| DestinationError { text: text.to_owned() })?;
-        Ok(Self::Network(network.0.trunc()))
+        let network = text.parse::<AddressOrCidr>().ok().map(|network| network.0);
+        // An address in the place of its network is as likely a slip in one as in the other.
+        let network = network.filter(|network| *network == network.trunc());
+        network.map(Self::Network).ok_or_else(|| DestinationError { text: text.to_owned() })
     }
 }
 

@@ -38,6 +38,9 @@ impl Told<'_> {
                 self.line(Tone::Quiet, "run", &format!("{run}: {command} on {}", count(hosts.len(), "host")))
             }),
             Event::Connecting { host } => self.if_verbose(|| self.line(Tone::Quiet, "connecting", host.as_str())),
+            Event::Awaited { host } => {
+                vec![self.line(Tone::Quiet, "waiting", &format!("for {host}, until it lets us in"))]
+            }
             Event::Observed { host, resources, cost } => self.if_verbose(|| {
                 let (sent, received) = (bytes(cost.bytes_sent), bytes(cost.bytes_received));
                 let questions = count(*resources, "question");

@@ -62,6 +62,7 @@ impl State {
                 let busy = Busy { what: "connecting".to_owned(), since: now, open: BTreeSet::new() };
                 self.busy.insert(host.clone(), busy);
             }
+            Event::Awaited { .. } => {}
             Event::Observed { host, .. } => {
                 self.hosts.insert(host.clone());
                 self.busy.remove(host);

@@ -137,6 +137,20 @@ impl Wanted {
         }
     }
 
+    /// Returns a route whose router nothing on the link leads to: the kernel would not have it.
+    pub fn unreachable(&self) -> Option<&Way> {
+        if self.dhcp != Dhcp::No {
+            return None;
+        }
+        let is_local = |router: &IpAddr| matches!(router, IpAddr::V6(router) if router.is_unicast_link_local());
+        let on_link = |router: &IpAddr| {
+            let direct = self.routes.iter().filter(|way| way.via.is_none()).map(|way| &way.to);
+            self.addresses.iter().chain(direct).any(|network| network.contains(router))
+        };
+        let is_lost = |router: &IpAddr| !self.onlink.contains(router) && !is_local(router) && !on_link(router);
+        self.routes.iter().find(|way| way.via.as_ref().is_some_and(is_lost))
+    }
+
     /// Returns whether it is a card, which is there or not, and is not made.
     pub fn is_physical(&self) -> bool {
         self.sort == LinkSort::Physical

@@ -38,6 +38,17 @@ plays:
     lab.fault("host-002", &["kill"]);
     let plan = lab.provision(&["plan", "--detailed-exitcode"]).expect(2);
     assert!(plan.stdout.contains("the host is not there yet, host-001/file[/srv/switch] brings it"), "{}", plan.stdout);
+    // Who interrupts while a host is waited for need not wait for it.
+    let waiting = lab.command(&["apply", "--yes"]).spawn().unwrap();
+    lab.wait_until("host-001", "test -e /srv/switch");
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    std::process::Command::new("kill").args(["-INT", &waiting.id().to_string()]).status().unwrap();
+    let output = waiting.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("waiting     for host-002, until it lets us in"), "{said}");
+    lab.on("host-001", "rm /srv/first /srv/switch");
+
     lab.provision(&["plan", "--out", "saved.plan"]).expect(0);
     let running = lab.command(&["apply", "saved.plan", "--yes", "--json"]).spawn().unwrap();
     lab.wait_until("host-001", "test -e /srv/switch");
