@@ -401,7 +401,9 @@ impl<'a> Binder<'a> {
         for item in items {
             let mut context = context.clone();
             set(&mut context, "item", item.clone());
-            all.push(self.bind_one(place, task, &context, Some(item), known, problems));
+            let mut found = Diagnostics::default();
+            all.push(self.bind_one(place, task, &context, Some(item.clone()), known, &mut found));
+            problems.extend(found.into_iter().map(|problem| of_item(problem, &host.name, &item)));
         }
     }
 
@@ -718,6 +720,16 @@ impl Bound {
 fn on_host(mut problem: Diagnostic, host: &HostName) -> Diagnostic {
     if !problem.message.contains(host.as_str()) {
         problem.message = format!("{} (on {host})", problem.message);
+    }
+    problem
+}
+
+/// Returns `problem` with the host and the item named: the task is right for others.
+fn of_item(mut problem: Diagnostic, host: &HostName, item: &Value) -> Diagnostic {
+    let name = [item.as_str()].into_iter().chain(["name", "key"].map(|key| item.get(key).and_then(Value::as_str)));
+    match name.flatten().next() {
+        Some(name) => problem.message = format!("{} (on {host}, for {name})", problem.message),
+        None => problem = on_host(problem, host),
     }
     problem
 }
