@@ -60,9 +60,25 @@ fn reload_sshd() -> Script {
     Script::constant("systemctl try-reload-or-restart --no-block ssh.service || :")
 }
 
+/// Has sshd read its configuration, and waits until it has.
+///
+/// It is told by a signal, and lets a login in by what it knew before until it gets to that: such a login would confirm
+/// nothing. It has read when the sockets on which it listens are others.
+const REREAD: &str = r#"_listens() {
+  ss -Hltnpe 2>/dev/null | grep -F "pid=$(systemctl show --property MainPID --value ssh.service)," | grep -o 'ino:[0-9]*' | sort
+}
+_was=$(_listens) || :
+systemctl try-reload-or-restart ssh.service
+_left=50
+while [ -n "$_was" ] && [ "$_left" -gt 0 ]; do
+  _now=$(_listens) || :
+  [ -z "$_now" ] || [ "$_now" = "$_was" ] || break
+  sleep 0.2; _left=$((_left - 1))
+done"#;
+
 /// Has sshd read the change, and its reverse. An sshd that would not start again refuses to read, and the change fails.
 fn with_reread(mut change: Change) -> Change {
-    change.steps.push(Step::new("have sshd read it", Script::constant("systemctl try-reload-or-restart ssh.service")));
+    change.steps.push(Step::new("have sshd read it", Script::constant(REREAD)));
     if let Reverse::Steps(steps) = &mut change.reverse {
         steps.push(Step::new("have sshd read it", reload_sshd()));
     }

@@ -115,6 +115,21 @@ fn whatever_locks_the_tool_out_is_taken_back_by_the_host() {
 }
 
 #[test]
+fn an_sshd_that_is_slow_to_read_a_change_confirms_nothing() {
+    if !is_possible("lab::an_sshd_that_is_slow_to_read_a_change_confirms_nothing") {
+        return;
+    }
+    let lab = Lab::plain("slow-in", 1);
+    lab.tasks("  - file: {path: /etc/ssh/sshd_config.d/port.conf, content: \"Port 2222\\n\"}\n");
+    // The signal to read it comes when the next login could long be over.
+    let late = "[Service]\nExecReload=\nExecReload=/bin/sh -c \"sleep 3 && kill -HUP $MAINPID &\"\n";
+    lab.on("host-001", &format!("mkdir -p /etc/systemd/system/ssh.service.d; printf '%s' '{late}' >/etc/systemd/system/ssh.service.d/late.conf; systemctl daemon-reload"));
+    lab.provision(&["apply", "--yes", "--confirm-timeout", "8"]).expect(4);
+    lab.on("host-001", "test ! -e /etc/ssh/sshd_config.d/port.conf");
+    assert_eq!(lab.pending().len(), 1);
+}
+
+#[test]
 fn a_host_that_cannot_go_back_is_told_apart() {
     if !is_possible("lab::a_host_that_cannot_go_back_is_told_apart") {
         return;
