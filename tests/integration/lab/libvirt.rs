@@ -297,6 +297,17 @@ fn guests() {
             said().split("it runs with another ").nth(1).map(|note| note.split("until").next().unwrap().to_owned());
         assert_eq!(note.is_some_and(|note| note.contains(waiting)), !is_live, "{name}: {}", said());
     }
+    // What libvirt could never start is not stored.
+    let cards = spec.iter().find(|(known, _)| *known == "nics").unwrap().1;
+    set(&mut spec, "nics", "[{bridge: br-contrl}]");
+    site(&spec, "running");
+    let ended = lab.apply(3);
+    let error = ended[&format!("host-001/{vm}")]["error"].as_str().unwrap();
+    assert!(error.contains("there is no bridge br-contrl for a card of vm"), "{error}");
+    assert!(!stored().contains("br-contrl"));
+    spec.iter_mut().find(|(known, _)| *known == "nics").unwrap().1 = cards;
+    site(&spec, "running");
+    lab.expect_nothing_to_do();
     // Memory is asked of the guest. This one has no system that could give it.
     set(&mut spec, "memory", "96MiB");
     site(&spec, "running");

@@ -42,12 +42,29 @@ set -- "$@" -e {}"$_kind|" -e {}"$_name='$_path'|""#,
 
     pub(super) fn define_step(&self, title: String, definition: &Element, pools: &Pools) -> Step {
         if !self.has_later(pools) {
-            return crate::resource::libvirt::define(title, "define", definition);
+            let mut step = crate::resource::libvirt::define(title, "define", definition);
+            step.script = self.bridges_are_there().then(step.script);
+            return step;
         }
         let script = self
-            .given(pools)
+            .bridges_are_there()
+            .then(self.given(pools))
             .then(sh!("_payload | sed \"$@\" | virsh -q -c qemu:///system define --validate /dev/stdin >/dev/null"));
         Step::new(title, script).with_bytes(definition.render().into_bytes())
+    }
+
+    /// Ends a script where a bridge of a card is missing: libvirt stores what it could never start.
+    fn bridges_are_there(&self) -> Script {
+        let mut script = Script::default();
+        for bridge in self.nics.iter().filter_map(|nic| nic.bridge.as_ref()).collect::<std::collections::BTreeSet<_>>()
+        {
+            script.push(&sh!(
+                "[ -e {} ] || { echo {} >&2; exit 1; }",
+                format!("/sys/class/net/{bridge}"),
+                format!("there is no bridge {bridge} for a card of {}", self.name)
+            ));
+        }
+        script
     }
 
     pub(super) fn autostart_step(&self, on: bool) -> Step {
