@@ -74,7 +74,8 @@ while [ -n "$_was" ] && [ "$_left" -gt 0 ]; do
   _now=$(_listens) || :
   [ -z "$_now" ] || [ "$_now" = "$_was" ] || break
   sleep 0.2; _left=$((_left - 1))
-done"#;
+done
+[ -z "$_was" ] || [ "$_left" -gt 0 ] || { echo 'sshd has not read its configuration within 10 s' >&2; exit 1; }"#;
 
 /// Has sshd read the change, and its reverse. An sshd that would not start again refuses to read, and the change fails.
 fn with_reread(mut change: Change) -> Change {
